@@ -1,0 +1,718 @@
+// csm.cpp: Sesame's Conversational Speech Model in C++.
+//
+// The whole public C++ interface. Names, options and defaults are those of Hugging Face
+// transformers' CSM; where this library departs from it, docs/differences.md says so and why.
+//
+//   auto processor = csm::CsmProcessor::from_pretrained("models/csm-1b");
+//   auto model = csm::CsmForConditionalGeneration::from_pretrained("models/csm-1b");
+//   auto output = model.generate(processor("[0]Hello from Sesame.", {.add_special_tokens = true}));
+//   processor.save_audio(output.audio[0], "hello.wav");
+//
+// Batches are ragged: a batch is a vector of rows, each as long as it is, without padding.
+// Models are immutable and may be shared by threads; caches and outputs belong to the caller.
+#ifndef CSM_CSM_HPP_
+#define CSM_CSM_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#define CSM_EXPORT __attribute__((visibility("default")))
+
+namespace csm {
+
+// ---------------------------------------------------------------------------------------------
+// Errors: what a caller, a file or a request can cause. The message is one sentence that says
+// what is wrong, where, and what would be right.
+
+class CSM_EXPORT Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A file is missing, unreadable or cannot be written.
+class CSM_EXPORT FileError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The content of a file (checkpoint, config, tokenizer, audio, conversation) is not valid.
+class CSM_EXPORT FormatError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// An argument or option is out of range, contradictory or not supported.
+class CSM_EXPORT ArgumentError : public Error {
+ public:
+  using Error::Error;
+};
+
+// ---------------------------------------------------------------------------------------------
+// Plain data.
+
+/// Row-major f32 matrix [rows, cols].
+struct Matrix {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::vector<float> data;
+
+  Matrix() = default;
+  Matrix(int64_t num_rows, int64_t num_cols)
+      : rows(num_rows), cols(num_cols), data(static_cast<size_t>(num_rows * num_cols)) {}
+  std::span<float> row(int64_t i) { return {data.data() + i * cols, static_cast<size_t>(cols)}; }
+  std::span<const float> row(int64_t i) const {
+    return {data.data() + i * cols, static_cast<size_t>(cols)};
+  }
+};
+
+/// Codec codes [frames, codebooks]; a frame is 80 ms of audio, all its codebooks together.
+struct Codes {
+  int num_codebooks = 0;
+  std::vector<int32_t> data;
+
+  int num_frames() const {
+    return num_codebooks == 0 ? 0 : static_cast<int>(data.size()) / num_codebooks;
+  }
+  std::span<const int32_t> frame(int t) const {
+    return {data.data() + static_cast<size_t>(t) * num_codebooks,
+            static_cast<size_t>(num_codebooks)};
+  }
+  std::span<int32_t> frame(int t) {
+    return {data.data() + static_cast<size_t>(t) * num_codebooks,
+            static_cast<size_t>(num_codebooks)};
+  }
+  bool operator==(const Codes&) const = default;
+};
+
+/// Mono PCM; samples are nominally in [-1, 1] but never clipped by the library.
+struct Waveform {
+  std::vector<float> samples;
+  int sampling_rate = 24000;
+};
+
+enum class DType { kF32, kF16, kBF16 };
+
+// ---------------------------------------------------------------------------------------------
+// Configuration. `visit_fields` is the one list of a struct's JSON fields, in HF's spelling and
+// order: it drives reading, writing and printing.
+
+/// Rotary embedding parameters; `factor` … `original_max_position_embeddings` matter to "llama3".
+struct RopeParameters {
+  std::string rope_type = "default";
+  double rope_theta = 500000.0;
+  double factor = 1.0;
+  double low_freq_factor = 1.0;
+  double high_freq_factor = 4.0;
+  int64_t original_max_position_embeddings = 0;
+
+  template <typename Self, typename Visitor>
+  static void visit_fields(Self& self, Visitor&& visit) {
+    visit("rope_type", self.rope_type);
+    visit("rope_theta", self.rope_theta);
+    visit("factor", self.factor);
+    visit("low_freq_factor", self.low_freq_factor);
+    visit("high_freq_factor", self.high_freq_factor);
+    visit("original_max_position_embeddings", self.original_max_position_embeddings);
+  }
+  bool operator==(const RopeParameters&) const = default;
+};
+
+/// What the backbone and the depth decoder have in common: a Llama-like decoder stack.
+struct LlamaConfig {
+  int64_t num_codebooks = 32;
+  int64_t vocab_size = 2051;  ///< codes a codebook head can emit, special ones included
+  int64_t hidden_size = 2048;
+  int64_t intermediate_size = 8192;
+  int64_t num_hidden_layers = 16;
+  int64_t num_attention_heads = 32;
+  int64_t num_key_value_heads = 8;
+  int64_t head_dim = 64;
+  int64_t max_position_embeddings = 2048;
+  std::string hidden_act = "silu";
+  double rms_norm_eps = 1e-5;
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  RopeParameters rope_parameters;
+
+  template <typename Self, typename Visitor>
+  static void visit_fields(Self& self, Visitor&& visit) {
+    visit("num_codebooks", self.num_codebooks);
+    visit("vocab_size", self.vocab_size);
+    visit("hidden_size", self.hidden_size);
+    visit("intermediate_size", self.intermediate_size);
+    visit("num_hidden_layers", self.num_hidden_layers);
+    visit("num_attention_heads", self.num_attention_heads);
+    visit("num_key_value_heads", self.num_key_value_heads);
+    visit("head_dim", self.head_dim);
+    visit("max_position_embeddings", self.max_position_embeddings);
+    visit("hidden_act", self.hidden_act);
+    visit("rms_norm_eps", self.rms_norm_eps);
+    visit("attention_bias", self.attention_bias);
+    visit("mlp_bias", self.mlp_bias);
+    visit("rope_parameters", self.rope_parameters);
+  }
+  bool operator==(const LlamaConfig&) const = default;
+};
+
+/// Depth decoder: predicts codebooks 1.. of a frame from the backbone's last hidden state.
+struct CsmDepthDecoderConfig : LlamaConfig {
+  int64_t backbone_hidden_size = 2048;
+
+  CsmDepthDecoderConfig() {
+    hidden_size = 1024;
+    num_hidden_layers = 4;
+    num_attention_heads = 8;
+    num_key_value_heads = 2;
+    head_dim = 128;
+    max_position_embeddings = 33;
+  }
+  template <typename Self, typename Visitor>
+  static void visit_fields(Self& self, Visitor&& visit) {
+    LlamaConfig::visit_fields(self, visit);
+    visit("backbone_hidden_size", self.backbone_hidden_size);
+  }
+  bool operator==(const CsmDepthDecoderConfig&) const = default;
+};
+
+/// Mimi, the neural codec: 24 kHz mono audio <-> frames of codes at 12.5 Hz.
+struct MimiConfig {
+  int64_t sampling_rate = 24000;
+  int64_t audio_channels = 1;
+  int64_t hidden_size = 512;
+  int64_t num_filters = 64;
+  int64_t num_residual_layers = 1;
+  std::vector<int64_t> upsampling_ratios = {8, 6, 5, 4};
+  int64_t kernel_size = 7;
+  int64_t last_kernel_size = 3;
+  int64_t residual_kernel_size = 3;
+  int64_t dilation_growth_rate = 2;
+  int64_t compress = 2;
+  bool use_causal_conv = true;
+  bool use_conv_shortcut = false;
+  std::string pad_mode = "constant";
+  double trim_right_ratio = 1.0;
+  int64_t codebook_size = 2048;
+  int64_t codebook_dim = 256;
+  int64_t num_quantizers = 32;
+  int64_t num_semantic_quantizers = 1;
+  int64_t vector_quantization_hidden_dimension = 256;
+  int64_t upsample_groups = 512;
+  int64_t num_hidden_layers = 8;
+  int64_t intermediate_size = 2048;
+  int64_t num_attention_heads = 8;
+  int64_t num_key_value_heads = 8;
+  int64_t head_dim = 64;
+  std::string hidden_act = "gelu";
+  int64_t max_position_embeddings = 8000;
+  double norm_eps = 1e-5;
+  int64_t sliding_window = 250;
+  bool attention_bias = false;
+  double frame_rate = 12.5;  ///< frames per second; written as HF's `_frame_rate`
+  RopeParameters rope_parameters{.rope_theta = 10000.0};
+
+  template <typename Self, typename Visitor>
+  static void visit_fields(Self& self, Visitor&& visit) {
+    visit("sampling_rate", self.sampling_rate);
+    visit("audio_channels", self.audio_channels);
+    visit("hidden_size", self.hidden_size);
+    visit("num_filters", self.num_filters);
+    visit("num_residual_layers", self.num_residual_layers);
+    visit("upsampling_ratios", self.upsampling_ratios);
+    visit("kernel_size", self.kernel_size);
+    visit("last_kernel_size", self.last_kernel_size);
+    visit("residual_kernel_size", self.residual_kernel_size);
+    visit("dilation_growth_rate", self.dilation_growth_rate);
+    visit("compress", self.compress);
+    visit("use_causal_conv", self.use_causal_conv);
+    visit("use_conv_shortcut", self.use_conv_shortcut);
+    visit("pad_mode", self.pad_mode);
+    visit("trim_right_ratio", self.trim_right_ratio);
+    visit("codebook_size", self.codebook_size);
+    visit("codebook_dim", self.codebook_dim);
+    visit("num_quantizers", self.num_quantizers);
+    visit("num_semantic_quantizers", self.num_semantic_quantizers);
+    visit("vector_quantization_hidden_dimension", self.vector_quantization_hidden_dimension);
+    visit("upsample_groups", self.upsample_groups);
+    visit("num_hidden_layers", self.num_hidden_layers);
+    visit("intermediate_size", self.intermediate_size);
+    visit("num_attention_heads", self.num_attention_heads);
+    visit("num_key_value_heads", self.num_key_value_heads);
+    visit("head_dim", self.head_dim);
+    visit("hidden_act", self.hidden_act);
+    visit("max_position_embeddings", self.max_position_embeddings);
+    visit("norm_eps", self.norm_eps);
+    visit("sliding_window", self.sliding_window);
+    visit("attention_bias", self.attention_bias);
+    visit("_frame_rate", self.frame_rate);
+    visit("rope_parameters", self.rope_parameters);
+  }
+  /// Transformer steps per second, e.g. 25: sampling_rate / Π upsampling_ratios.
+  double encodec_frame_rate() const {
+    double hop = 1;
+    for (int64_t ratio : upsampling_ratios) hop *= static_cast<double>(ratio);
+    return static_cast<double>(sampling_rate) / hop;
+  }
+  /// Samples in a frame, e.g. 1920.
+  int64_t frame_size() const {
+    return static_cast<int64_t>(static_cast<double>(sampling_rate) / frame_rate + 0.5);
+  }
+  bool operator==(const MimiConfig&) const = default;
+};
+
+/// The whole model: backbone fields, token ids and the nested depth decoder and codec configs.
+struct CsmConfig : LlamaConfig {
+  int64_t text_vocab_size = 128256;
+  std::optional<int64_t> bos_token_id = 128000;
+  std::optional<int64_t> eos_token_id;
+  std::optional<int64_t> pad_token_id = 128002;
+  int64_t audio_token_id = 128002;
+  int64_t audio_eos_token_id = 128003;
+  int64_t codebook_pad_token_id = 2050;
+  int64_t codebook_eos_token_id = 0;
+  bool tie_codebooks_embeddings = true;
+  CsmDepthDecoderConfig depth_decoder_config;
+  MimiConfig codec_config;
+
+  template <typename Self, typename Visitor>
+  static void visit_fields(Self& self, Visitor&& visit) {
+    LlamaConfig::visit_fields(self, visit);
+    visit("text_vocab_size", self.text_vocab_size);
+    visit("bos_token_id", self.bos_token_id);
+    visit("eos_token_id", self.eos_token_id);
+    visit("pad_token_id", self.pad_token_id);
+    visit("audio_token_id", self.audio_token_id);
+    visit("audio_eos_token_id", self.audio_eos_token_id);
+    visit("codebook_pad_token_id", self.codebook_pad_token_id);
+    visit("codebook_eos_token_id", self.codebook_eos_token_id);
+    visit("tie_codebooks_embeddings", self.tie_codebooks_embeddings);
+    visit("depth_decoder_config", self.depth_decoder_config);
+    visit("codec_config", self.codec_config);
+  }
+  /// Reads DIR/config.json, in the spelling of transformers 4 or 5.
+  CSM_EXPORT static CsmConfig from_pretrained(const std::filesystem::path& dir);
+  /// Writes DIR/config.json in the spelling of transformers 5.
+  CSM_EXPORT void save_pretrained(const std::filesystem::path& dir) const;
+  bool operator==(const CsmConfig&) const = default;
+};
+
+/// How one code is chosen from its logits; applied in this order (HF's), only if `do_sample`.
+struct SamplingConfig {
+  bool do_sample = false;
+  double temperature = 1.0;
+  std::optional<double> top_h;
+  int64_t top_k = 50;  ///< 0: off
+  double top_p = 1.0;
+  std::optional<double> min_p;
+  double typical_p = 1.0;
+  double epsilon_cutoff = 0.0;
+  double eta_cutoff = 0.0;
+
+  template <typename Self, typename Visitor>
+  static void visit_fields(Self& self, Visitor&& visit) {
+    visit("do_sample", self.do_sample);
+    visit("temperature", self.temperature);
+    visit("top_h", self.top_h);
+    visit("top_k", self.top_k);
+    visit("top_p", self.top_p);
+    visit("min_p", self.min_p);
+    visit("typical_p", self.typical_p);
+    visit("epsilon_cutoff", self.epsilon_cutoff);
+    visit("eta_cutoff", self.eta_cutoff);
+  }
+  bool operator==(const SamplingConfig&) const = default;
+};
+
+struct GenerationConfig : SamplingConfig {
+  SamplingConfig depth_decoder;  ///< `depth_decoder_*` keys in generation_config.json
+  std::optional<int64_t> max_new_tokens;  ///< frames; unset with max_length unset: 20, as HF
+  std::optional<int64_t> max_length;      ///< prompt positions + frames
+  int64_t num_return_sequences = 1;
+
+  bool output_audio = true;    ///< decode the codes to audio
+  bool output_scores = false;  ///< keep codebook 0's logits after warping, per frame
+  bool output_logits = false;  ///< keep codebook 0's raw logits, per frame
+  std::optional<uint64_t> seed;  ///< none: a random one, reported in the output
+
+  template <typename Self, typename Visitor>
+  static void visit_fields(Self& self, Visitor&& visit) {
+    SamplingConfig::visit_fields(self, visit);
+    visit("max_new_tokens", self.max_new_tokens);
+    visit("max_length", self.max_length);
+    visit("num_return_sequences", self.num_return_sequences);
+    visit("depth_decoder_", self.depth_decoder);  // flattened: each key gets this prefix
+  }
+  /// Reads DIR/generation_config.json; defaults if there is none.
+  CSM_EXPORT static GenerationConfig from_pretrained(const std::filesystem::path& dir);
+  CSM_EXPORT void save_pretrained(const std::filesystem::path& dir) const;
+  /// Throws ArgumentError naming the first option out of range.
+  CSM_EXPORT void validate() const;
+};
+
+// ---------------------------------------------------------------------------------------------
+// Text.
+
+/// A Hugging Face `tokenizer.json` (byte-level BPE). Immutable, safe to share among threads.
+class CSM_EXPORT Tokenizer {
+ public:
+  struct Options {
+    bool add_special_tokens = false;  ///< apply the file's post-processor (BOS, EOS)
+    bool parse_special = true;        ///< special tokens written in the text become their id
+  };
+  /// Reads a tokenizer.json file.
+  static Tokenizer from_file(const std::filesystem::path& file);
+  /// Reads DIR/tokenizer.json.
+  static Tokenizer from_pretrained(const std::filesystem::path& dir);
+  /// Invalid UTF-8 is read as Python's errors="replace" would: U+FFFD per maximal bad part.
+  std::vector<int32_t> encode(std::string_view text, const Options& options) const;
+  std::vector<int32_t> encode(std::string_view text) const { return encode(text, Options()); }
+  std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = false) const;
+  std::optional<int32_t> token_to_id(std::string_view token) const;
+  std::optional<std::string> id_to_token(int32_t id) const;
+  int64_t vocab_size() const;  ///< largest id + 1
+
+  struct Impl;
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// Audio of a turn: a file, samples at any rate, or codes made earlier by the codec.
+struct Audio {
+  std::variant<std::filesystem::path, Waveform, Codes> source;
+};
+
+struct Text {
+  std::string text;
+};
+
+/// A turn of a conversation: `role` is the speaker, a number in decimal digits.
+struct Message {
+  std::string role;
+  std::vector<std::variant<Text, Audio>> content;
+};
+
+using Conversation = std::vector<Message>;
+
+/// Reads HF's chat form: a list of messages, or a list of such lists (a batch). Audio paths are
+/// relative to the file's folder. Throws FormatError naming the message and key at fault.
+CSM_EXPORT std::vector<Conversation> load_conversations(const std::filesystem::path& json_file);
+
+/// HF's arrays: every row padded to one length. Shapes in brackets; row-major.
+struct PaddedInputs {
+  int64_t batch = 0, length = 0, max_samples = 0, max_clips = 0;
+  std::vector<int64_t> input_ids;             ///< [batch, length]
+  std::vector<int64_t> attention_mask;        ///< [batch, length]
+  std::vector<float> input_values;            ///< [batch, 1, max_samples]
+  std::vector<int64_t> input_values_cutoffs;  ///< [batch, max_clips]; -1 where there is no clip
+  std::vector<int64_t> labels;                ///< [batch, length], empty unless asked for
+};
+
+struct PaddingOptions {
+  std::string padding_side = "left";  ///< "left" or "right"
+  std::optional<int64_t> max_length;  ///< pad to this length; a longer row is an error
+};
+
+/// What CsmProcessor makes and the model reads.
+struct CsmInputs {
+  struct Row {
+    std::vector<int32_t> input_ids;  ///< one `audio_token_id` per frame of audio
+    /// The row's clips in order, each at the codec's rate or as codes; together they have one
+    /// frame per `audio_token_id` of `input_ids`.
+    std::vector<std::variant<Waveform, Codes>> clips;
+    std::vector<int32_t> labels;  ///< like input_ids; -100: ignored, -101: codebook 0 only
+  };
+  std::vector<Row> rows;
+  int64_t pad_token_id = 0;
+
+  CSM_EXPORT PaddedInputs padded(const PaddingOptions& options = {}) const;
+};
+
+class CSM_EXPORT CsmProcessor {
+ public:
+  struct Options {
+    bool add_special_tokens = false;  ///< for plain "[0]text" prompts
+    bool parse_special = false;  ///< HF's behaviour: special tokens in user text become their id
+    bool output_labels = false;
+    double depth_decoder_labels_ratio = 1.0;  ///< share of audio frames with depth labels
+    uint64_t seed = 0;                        ///< draws those frames
+  };
+  static CsmProcessor from_pretrained(const std::filesystem::path& dir);
+  /// Writes tokenizer.json, tokenizer_config.json, processor_config.json, chat_template.jinja.
+  void save_pretrained(const std::filesystem::path& dir) const;
+
+  /// A plain prompt such as "[0]Hello"; special tokens written in it are recognised.
+  CsmInputs operator()(std::string_view text, const Options& options) const;
+  CsmInputs operator()(std::string_view text) const { return (*this)(text, Options()); }
+  CsmInputs operator()(std::span<const std::string> texts, const Options& options) const;
+  CsmInputs operator()(std::span<const std::string> texts) const {
+    return (*this)(texts, Options());
+  }
+  CsmInputs apply_chat_template(const Conversation& conversation, const Options& options) const;
+  CsmInputs apply_chat_template(const Conversation& conversation) const {
+    return apply_chat_template(conversation, Options());
+  }
+  CsmInputs apply_chat_template(std::span<const Conversation> batch, const Options& options) const;
+  CsmInputs apply_chat_template(std::span<const Conversation> batch) const {
+    return apply_chat_template(batch, Options());
+  }
+  const Tokenizer& tokenizer() const;
+  int sampling_rate() const;  ///< of the codec, e.g. 24000
+
+  /// Writes audio to a file by its extension (wav, flac, ogg, mp3).
+  void save_audio(std::span<const float> audio, const std::filesystem::path& file) const;
+
+  struct Impl;
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+// ---------------------------------------------------------------------------------------------
+// Running models.
+
+/// The threads that models compute on. Share one among models to use each core once; calls from
+/// several threads at a time are safe and give the same numbers.
+class CSM_EXPORT Runtime {
+ public:
+  /// num_threads 0: one per physical core that this process may use.
+  explicit Runtime(int num_threads = 0);
+  int num_threads() const;
+
+  struct Impl;
+  const std::shared_ptr<Impl>& impl() const { return impl_; }
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+struct LoadOptions {
+  std::optional<DType> dtype;      ///< convert matrices to this type; none: as stored
+  std::optional<Runtime> runtime;  ///< none: one of its own
+};
+
+/// Keys and values of one sequence for one stack. Grows as needed (HF's DynamicCache), or has a
+/// fixed capacity (HF's StaticCache, `cache_implementation="static"`) and throws ArgumentError
+/// when it is full. Belongs to the first model that uses it.
+class CSM_EXPORT KvCache {
+ public:
+  KvCache();
+  explicit KvCache(int64_t max_cache_len);
+  ~KvCache();
+  KvCache(KvCache&&) noexcept;
+  KvCache& operator=(KvCache&&) noexcept;
+
+  int64_t get_seq_length() const;
+  /// Forgets every position from `length` on.
+  void crop(int64_t length);
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One row of a batch for a stack: exactly one of `input_ids`, `codes`, `inputs_embeds`.
+struct StackInput {
+  std::span<const int32_t> input_ids = {};     ///< depth decoder: one code per position
+  const Codes* codes = nullptr;                ///< backbone: one frame per position
+  const Matrix* inputs_embeds = nullptr;       ///< [positions, width of the embeddings]
+  std::span<const int32_t> position_ids = {};  ///< empty: on from the cache's length
+  KvCache* past_key_values = nullptr;          ///< null: a cache of its own, dropped after
+  std::span<const float> backbone_last_hidden_state = {};  ///< depth decoder, position 0
+};
+
+struct ForwardOptions {
+  bool output_hidden_states = false;
+  int64_t logits_to_keep = 0;  ///< logits of the last N positions only; 0: all
+};
+
+/// One row's result.
+struct StackOutput {
+  Matrix last_hidden_state;           ///< [positions, hidden_size], after the final norm
+  std::vector<Matrix> hidden_states;  ///< on request: the input of each layer, then the above
+  Matrix logits;                      ///< [kept positions, vocab_size]; empty for bare stacks
+};
+
+class CSM_EXPORT CsmBackboneModel {
+ public:
+  static CsmBackboneModel from_pretrained(const std::filesystem::path& dir,
+                                          const LoadOptions& options = {});
+  const CsmConfig& config() const;
+  std::vector<StackOutput> forward(std::span<const StackInput> batch,
+                                   const ForwardOptions& options = {}) const;
+  /// Sum over codebooks of the code embeddings: [frames, hidden_size].
+  Matrix embed_tokens(const Codes& codes) const;
+
+  struct Impl;
+  explicit CsmBackboneModel(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+class CSM_EXPORT CsmDepthDecoderModel {
+ public:
+  static CsmDepthDecoderModel from_pretrained(const std::filesystem::path& dir,
+                                              const LoadOptions& options = {});
+  const CsmDepthDecoderConfig& config() const;
+  std::vector<StackOutput> forward(std::span<const StackInput> batch,
+                                   const ForwardOptions& options = {}) const;
+
+  struct Impl;
+  explicit CsmDepthDecoderModel(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+class CSM_EXPORT CsmDepthDecoderForCausalLM {
+ public:
+  static CsmDepthDecoderForCausalLM from_pretrained(const std::filesystem::path& dir,
+                                                    const LoadOptions& options = {});
+  const CsmDepthDecoderConfig& config() const;
+  CsmDepthDecoderModel model() const;
+  /// Logits of position p >= 1 are those of codebook p; position 0 has none.
+  std::vector<StackOutput> forward(std::span<const StackInput> batch,
+                                   const ForwardOptions& options = {}) const;
+  /// Codes 1.. of a frame from its code 0 and the backbone's last hidden state [backbone_hidden_size].
+  /// Returns the whole frame, code 0 first. `sequence` and `frame` key the random numbers.
+  std::vector<int32_t> generate(std::span<const float> backbone_last_hidden_state, int32_t code0,
+                                const SamplingConfig& sampling = {}, uint64_t seed = 0,
+                                uint64_t sequence = 0, uint64_t frame = 0) const;
+
+  struct Impl;
+  explicit CsmDepthDecoderForCausalLM(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// The codec. Encoding and decoding in pieces of any size give the bits of the whole at once.
+class CSM_EXPORT MimiModel {
+ public:
+  /// DIR is a CSM checkpoint (its codec is read) or a Mimi checkpoint of its own.
+  static MimiModel from_pretrained(const std::filesystem::path& dir,
+                                   const LoadOptions& options = {});
+  const MimiConfig& config() const;
+
+  /// Codes of a mono waveform at the codec's rate: [ceil(samples / frame_size), num_codebooks].
+  /// num_codebooks 0: all quantizers.
+  Codes encode(std::span<const float> samples, int num_codebooks = 0) const;
+  /// frame_size samples per frame; codes may have 1 to num_quantizers codebooks.
+  std::vector<float> decode(const Codes& codes) const;
+
+  /// State of one stream of audio into codes.
+  class CSM_EXPORT Encoder {
+   public:
+    Encoder(const MimiModel& model, int num_codebooks = 0);
+    ~Encoder();
+    Encoder(Encoder&&) noexcept;
+    Encoder& operator=(Encoder&&) noexcept;
+    /// Returns the frames that these samples complete.
+    Codes push(std::span<const float> samples);
+    /// Ends the stream: the last frame, padded as the whole-file encoder pads it.
+    Codes finish();
+
+   private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+  };
+
+  /// State of one stream of codes into audio.
+  class CSM_EXPORT Decoder {
+   public:
+    explicit Decoder(const MimiModel& model);
+    ~Decoder();
+    Decoder(Decoder&&) noexcept;
+    Decoder& operator=(Decoder&&) noexcept;
+    /// frame_size samples per frame, at once: the codec looks at no later frame.
+    std::vector<float> push(const Codes& codes);
+
+   private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+  };
+
+  struct Impl;
+  explicit MimiModel(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+enum class FinishReason { kStop, kLength, kCancelled };
+CSM_EXPORT std::string_view to_string(FinishReason reason);  ///< "stop", "length", "cancelled"
+
+/// Called on the thread that called generate(); an exception thrown in one ends generation.
+struct GenerateCallbacks {
+  /// A frame of a sequence is complete, an ending one included.
+  std::function<void(int sequence, std::span<const int32_t> frame)> on_frame;
+  /// The next audio of a sequence, frame_size samples a frame, in order and without gap.
+  std::function<void(int sequence, std::span<const float> samples)> on_audio;
+  /// Changes raw logits [vocab_size] before any warping.
+  std::function<void(int sequence, int frame, int codebook, std::span<float> logits)>
+      logits_processor;
+  /// Asked before each frame; true ends every sequence with FinishReason::kCancelled.
+  std::function<bool()> is_cancelled;
+};
+
+/// One entry per returned sequence: row 0's num_return_sequences first, then row 1's, …
+struct CsmGenerateOutput {
+  std::vector<Codes> sequences;           ///< an ending all-zero frame included
+  std::vector<std::vector<float>> audio;  ///< without it; empty unless output_audio
+  std::vector<FinishReason> finish_reason;
+  std::vector<Matrix> scores;  ///< [frames, vocab_size], on request
+  std::vector<Matrix> logits;  ///< [frames, vocab_size], on request
+  uint64_t seed = 0;
+};
+
+struct CsmOutput {
+  std::vector<Matrix> logits;  ///< per row [kept positions, vocab_size], codebook 0
+  std::vector<std::vector<Matrix>> hidden_states;  ///< per row, on request
+  std::optional<double> loss;                      ///< backbone_loss + depth_decoder_loss
+  std::optional<double> backbone_loss;
+  std::optional<double> depth_decoder_loss;
+};
+
+class CSM_EXPORT CsmForConditionalGeneration {
+ public:
+  static CsmForConditionalGeneration from_pretrained(const std::filesystem::path& dir,
+                                                     const LoadOptions& options = {});
+  /// Writes config.json, generation_config.json and model.safetensors that transformers loads.
+  void save_pretrained(const std::filesystem::path& dir) const;
+
+  const CsmConfig& config() const;
+  const GenerationConfig& generation_config() const;  ///< the checkpoint's defaults
+  CsmBackboneModel backbone_model() const;
+  CsmDepthDecoderForCausalLM depth_decoder() const;
+  MimiModel codec_model() const;
+
+  /// Speech for every row; the checkpoint's generation_config, or the one given.
+  CsmGenerateOutput generate(const CsmInputs& inputs) const;
+  CsmGenerateOutput generate(const CsmInputs& inputs, const GenerationConfig& config,
+                             const GenerateCallbacks& callbacks = {}) const;
+  /// Codebook-0 logits, and HF's losses if the rows have labels.
+  CsmOutput forward(const CsmInputs& inputs, const ForwardOptions& options = {}) const;
+
+  struct Impl;
+  explicit CsmForConditionalGeneration(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace csm
+
+#endif  // CSM_CSM_HPP_

@@ -1,0 +1,39 @@
+// Files that appear complete or not at all.
+#ifndef CSM_BASE_ATOMIC_FILE_H_
+#define CSM_BASE_ATOMIC_FILE_H_
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace csm {
+
+/// A temporary file beside `target`, renamed onto it by Commit(); removed if never committed.
+/// Write to path() by any means. Throws FileError if the folder cannot be written.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path target);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  const std::filesystem::path& path() const { return temporary_; }
+  /// Flushes the file to disk and renames it into place. Throws FileError; then nothing changed.
+  void Commit();
+
+ private:
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  bool committed_ = false;
+};
+
+/// Writes `content` to `target` through an AtomicFile.
+void WriteFileAtomically(const std::filesystem::path& target, std::string_view content);
+
+/// The whole content of a file. Throws FileError; also if it is larger than `max_bytes`.
+std::string ReadFile(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
+
+}  // namespace csm
+
+#endif  // CSM_BASE_ATOMIC_FILE_H_

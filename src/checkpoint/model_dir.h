@@ -1,0 +1,48 @@
+// A folder with a checkpoint in Hugging Face form, opened and checked.
+#ifndef CSM_CHECKPOINT_MODEL_DIR_H_
+#define CSM_CHECKPOINT_MODEL_DIR_H_
+
+#include <filesystem>
+#include <memory>
+
+#include "checkpoint/tensor_store.h"
+#include "csm/csm.hpp"
+
+namespace csm::checkpoint {
+
+/// A CSM checkpoint whose tensors all have been found and have the shapes that its config asks for.
+struct CsmCheckpoint {
+  std::filesystem::path dir;
+  CsmConfig config;
+  GenerationConfig generation_config;
+  std::shared_ptr<const TensorStore> tensors;
+};
+
+/// Opens DIR and compares its tensors with the config. Throws FileError or FormatError that names
+/// every missing, extra or misshapen tensor (the first 20, then a count).
+CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& dir);
+
+/// The codec in DIR: of a CSM checkpoint (tensors under "codec_model.") or a Mimi one (no prefix).
+struct MimiCheckpoint {
+  MimiConfig config;
+  std::string prefix;  ///< of every tensor name
+  std::shared_ptr<const TensorStore> tensors;
+};
+MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& dir);
+MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint);
+
+/// Embedding of the codes: the backbone's own tensor, or the depth decoder's when tied (either
+/// name may be the one stored).
+struct CodeEmbeddingNames {
+  std::string backbone;
+  std::string depth_decoder;
+};
+CodeEmbeddingNames CodeEmbeddings(const CsmCheckpoint& checkpoint);
+
+/// A model by path, or by name ("sesame/csm-1b") in the Hugging Face cache (HF_HUB_CACHE, HF_HOME,
+/// ~/.cache/huggingface/hub). Throws FileError that says where was looked.
+std::filesystem::path ResolveModelDir(const std::string& path_or_name);
+
+}  // namespace csm::checkpoint
+
+#endif  // CSM_CHECKPOINT_MODEL_DIR_H_

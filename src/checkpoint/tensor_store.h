@@ -1,0 +1,45 @@
+// The tensors of a checkpoint, found by name, without copying them.
+#ifndef CSM_CHECKPOINT_TENSOR_STORE_H_
+#define CSM_CHECKPOINT_TENSOR_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "csm/csm.hpp"
+
+namespace csm::checkpoint {
+
+/// A tensor in mapped memory, row-major; valid while its TensorStore lives.
+struct TensorView {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  std::span<const std::byte> bytes;
+};
+
+/// All tensors of one safetensors file, or of the shards that an index names. Immutable, safe to
+/// share among threads.
+class TensorStore {
+ public:
+  virtual ~TensorStore() = default;
+  virtual const TensorView* Find(std::string_view name) const = 0;  ///< null if there is none
+  virtual std::vector<std::string> Names() const = 0;               ///< sorted
+  /// The tensor will not be read again: its pages may leave memory. Reading it stays correct.
+  virtual void Release(const TensorView& tensor) const = 0;
+  virtual const std::filesystem::path& path() const = 0;  ///< for messages
+};
+
+/// Opens the weights of a model folder: the file or index that config key `transformers_weights`
+/// names, else model.safetensors, else model.safetensors.index.json. Throws FileError or
+/// FormatError; a file in Sesame's original layout is said to be that.
+std::shared_ptr<const TensorStore> OpenTensors(const std::filesystem::path& dir);
+
+}  // namespace csm::checkpoint
+
+#endif  // CSM_CHECKPOINT_TENSOR_STORE_H_

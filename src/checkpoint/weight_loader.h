@@ -1,0 +1,59 @@
+// Hands a model its weights by name, in the form that the kernels read.
+#ifndef CSM_CHECKPOINT_WEIGHT_LOADER_H_
+#define CSM_CHECKPOINT_WEIGHT_LOADER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/tensor_store.h"
+#include "kernels/matrix_view.h"
+
+namespace csm::checkpoint {
+
+/// Not thread-safe; used while a model is built. Everything handed out stays valid as long as the
+/// model keeps memory(). Throws FormatError naming the tensor with expected and found shape.
+class WeightLoader {
+ public:
+  /// `dtype`: type to convert matrices to, none: as stored (then they stay mapped, not copied).
+  explicit WeightLoader(std::shared_ptr<const TensorStore> store,
+                        std::optional<DType> dtype = std::nullopt);
+  ~WeightLoader();
+
+  bool Has(std::string_view name) const;
+
+  /// Tensor `name` of shape [rows, cols].
+  kernels::MatrixView Matrix(std::string_view name, int64_t rows, int64_t cols);
+
+  /// Tensor `name` of shape [count, cols, rows], as `count` matrices [rows, cols]: transposed into
+  /// memory of their own (codebooks_head is stored as head, in, out).
+  std::vector<kernels::MatrixView> TransposedMatrices(std::string_view name, int64_t count,
+                                                      int64_t rows, int64_t cols);
+
+  /// Tensor `name` of shape [n] in f32; e.g. a norm's weight or a bias.
+  std::span<const float> Vector(std::string_view name, int64_t n);
+
+  /// A copy of tensor `name` in f32, of exactly this shape, for models that rearrange it.
+  std::vector<float> Floats(std::string_view name, std::span<const int64_t> shape);
+
+  /// Keeps rearranged weights alive together with the rest: a matrix [rows, cols] in f32, or in
+  /// the loader's dtype.
+  kernels::MatrixView Adopt(std::vector<float> data, int64_t rows, int64_t cols);
+
+  /// Owner of all that was handed out so far and later.
+  std::shared_ptr<const void> memory() const;
+
+ private:
+  struct Memory;
+  const TensorView& Get(std::string_view name, std::span<const int64_t> shape) const;
+  std::shared_ptr<Memory> memory_;
+  std::optional<DType> dtype_;
+};
+
+}  // namespace csm::checkpoint
+
+#endif  // CSM_CHECKPOINT_WEIGHT_LOADER_H_
