@@ -334,14 +334,14 @@ struct SamplingConfig {
 };
 
 struct GenerationConfig : SamplingConfig {
-  SamplingConfig depth_decoder;  ///< `depth_decoder_*` keys in generation_config.json
+  SamplingConfig depth_decoder;           ///< `depth_decoder_*` keys in generation_config.json
   std::optional<int64_t> max_new_tokens;  ///< frames; unset with max_length unset: 20, as HF
   std::optional<int64_t> max_length;      ///< prompt positions + frames
   int64_t num_return_sequences = 1;
 
-  bool output_audio = true;    ///< decode the codes to audio
-  bool output_scores = false;  ///< keep codebook 0's logits after warping, per frame
-  bool output_logits = false;  ///< keep codebook 0's raw logits, per frame
+  bool output_audio = true;      ///< decode the codes to audio
+  bool output_scores = false;    ///< keep codebook 0's logits after warping, per frame
+  bool output_logits = false;    ///< keep codebook 0's raw logits, per frame
   std::optional<uint64_t> seed;  ///< none: a random one, reported in the output
 
   template <typename Self, typename Visitor>
@@ -586,8 +586,9 @@ class CSM_EXPORT CsmDepthDecoderForCausalLM {
   /// Logits of position p >= 1 are those of codebook p; position 0 has none.
   std::vector<StackOutput> forward(std::span<const StackInput> batch,
                                    const ForwardOptions& options = {}) const;
-  /// Codes 1.. of a frame from its code 0 and the backbone's last hidden state [backbone_hidden_size].
-  /// Returns the whole frame, code 0 first. `sequence` and `frame` key the random numbers.
+  /// Codes 1.. of a frame from its code 0 and the backbone's last hidden state
+  /// [backbone_hidden_size]. Returns the whole frame, code 0 first. `sequence` and `frame` key the
+  /// random numbers.
   std::vector<int32_t> generate(std::span<const float> backbone_last_hidden_state, int32_t code0,
                                 const SamplingConfig& sampling = {}, uint64_t seed = 0,
                                 uint64_t sequence = 0, uint64_t frame = 0) const;

@@ -16,9 +16,9 @@ namespace {
 
 std::filesystem::path MakeTemporary(const std::filesystem::path& target) {
   // The extension is kept last because audio libraries choose the format by it.
-  std::string name = (target.parent_path() / ("." + target.stem().string() + ".XXXXXX")).string();
   const std::string extension = target.extension().string();
-  name += extension;
+  const std::string file = fmt::format(".{}.XXXXXX{}", target.stem().string(), extension);
+  std::string name = (target.parent_path() / file).string();
   const int fd = mkostemps(name.data(), static_cast<int>(extension.size()), O_CLOEXEC);
   if (fd < 0) Fail<FileError>("cannot write {}: {}", target.string(), std::strerror(errno));
   // mkstemp makes the file private; the result should have the mode that open(2) would give.

@@ -23,7 +23,8 @@ Json ParseJson(std::string_view text, std::string_view source) {
   } catch (const nlohmann::json::exception& error) {
     // "[json.exception.parse_error.101] parse error at …": the tag helps nobody.
     std::string_view what = error.what();
-    if (const size_t tag = what.find("] "); tag != std::string_view::npos) what.remove_prefix(tag + 2);
+    if (const size_t tag = what.find("] "); tag != std::string_view::npos)
+      what.remove_prefix(tag + 2);
     Fail<FormatError>("{} is not valid JSON: {}", source, what);
   }
 }
@@ -34,15 +35,23 @@ Json ParseJsonFile(const std::filesystem::path& path) {
 
 std::string_view JsonTypeName(const Json& value) {
   switch (value.type()) {
-    case Json::value_t::null: return "null";
-    case Json::value_t::object: return "an object";
-    case Json::value_t::array: return "a list";
-    case Json::value_t::string: return "a string";
-    case Json::value_t::boolean: return "a boolean";
+    case Json::value_t::null:
+      return "null";
+    case Json::value_t::object:
+      return "an object";
+    case Json::value_t::array:
+      return "a list";
+    case Json::value_t::string:
+      return "a string";
+    case Json::value_t::boolean:
+      return "a boolean";
     case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned: return "an integer";
-    case Json::value_t::number_float: return "a number";
-    default: return "unreadable";
+    case Json::value_t::number_unsigned:
+      return "an integer";
+    case Json::value_t::number_float:
+      return "a number";
+    default:
+      return "unreadable";
   }
 }
 

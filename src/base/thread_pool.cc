@@ -3,11 +3,10 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <set>
 #include <string>
-
-#include <chrono>
 
 namespace csm {
 namespace {

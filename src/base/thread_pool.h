@@ -44,10 +44,10 @@ class ThreadPool {
   void WorkerLoop();
 
   // Where the threads meet, each word on a cache line of its own.
-  alignas(64) std::atomic<bool> busy_{false};           // a caller owns the workers
-  alignas(64) std::atomic<uint32_t> generation_{0};     // grows with each job; odd bit unused
+  alignas(64) std::atomic<bool> busy_{false};        // a caller owns the workers
+  alignas(64) std::atomic<uint32_t> generation_{0};  // grows with each job; odd bit unused
   alignas(64) std::atomic<size_t> next_task_{0};
-  alignas(64) std::atomic<uint32_t> num_working_{0};    // workers that have not finished the job
+  alignas(64) std::atomic<uint32_t> num_working_{0};  // workers that have not finished the job
   alignas(64) std::atomic<uint32_t> num_sleeping_{0};
   std::atomic<bool> stop_{false};
   size_t num_tasks_ = 0;

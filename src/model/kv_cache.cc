@@ -1,0 +1,59 @@
+#include "model/kv_cache.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace csm {
+namespace {
+
+// 64 positions of csm-1b are 4 MB: small beside the weights, and 32 growths reach its limit.
+constexpr int64_t kSmallestGrowth = 64;
+
+}  // namespace
+
+void KvCache::Impl::Reserve(int64_t for_num_layers, int64_t for_width, int64_t extra) {
+  if (num_layers == 0) {
+    num_layers = for_num_layers;
+    width = for_width;
+    arrays_.resize(static_cast<size_t>(2 * num_layers));
+  }
+  if (num_layers != for_num_layers || width != for_width) {
+    Fail<ArgumentError>(
+        "this KvCache holds {} layers of width {} and was given to a stack of {} layers of width "
+        "{}; use a cache of its own for each stack",
+        num_layers, width, for_num_layers, for_width);
+  }
+  const int64_t needed = length + extra;
+  if (max_length && needed > *max_length) {
+    Fail<ArgumentError>("the static KvCache has room for {} positions and {} are needed",
+                        *max_length, needed);
+  }
+  if (needed <= capacity_) return;
+  capacity_ = max_length ? *max_length
+                         : std::max(needed, capacity_ + std::max(capacity_ / 2, kSmallestGrowth));
+  for (auto& array : arrays_) array.resize(static_cast<size_t>(capacity_ * width));
+}
+
+KvCache::KvCache() : impl_(std::make_unique<Impl>()) {}
+
+KvCache::KvCache(int64_t max_cache_len) : KvCache() {
+  if (max_cache_len < 1) {
+    Fail<ArgumentError>("max_cache_len is {}; a static KvCache needs at least 1 position",
+                        max_cache_len);
+  }
+  impl_->max_length = max_cache_len;
+}
+
+KvCache::~KvCache() = default;
+KvCache::KvCache(KvCache&&) noexcept = default;
+KvCache& KvCache::operator=(KvCache&&) noexcept = default;
+
+int64_t KvCache::get_seq_length() const { return impl_->length; }
+
+void KvCache::crop(int64_t length) {
+  if (length < 0) Fail<ArgumentError>("KvCache::crop was given length {}; it must be >= 0", length);
+  impl_->length = std::min(impl_->length, length);
+}
+
+}  // namespace csm
