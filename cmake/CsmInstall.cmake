@@ -1,1 +1,44 @@
-# `cmake --install` and find_package(csm): filled by the install rules of the library.
+# The shared library of the public API, and `cmake --install`: bin/csm, lib/libcsm.so, csm.hpp, the
+# package for find_package(csm), and the voice that ships.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+# libcsm.so is made of the rooms' object files, since a linker would take from their archives only
+# what something inside asks for, and nothing inside asks for the API. Linking csm_engine adds the
+# libraries that the rooms use. Only CSM_EXPORT symbols are visible.
+add_library(csm SHARED)
+add_library(csm::csm ALIAS csm)
+foreach(room base kernels audio checkpoint text mimi model engine)
+  target_sources(csm PRIVATE $<TARGET_OBJECTS:csm_${room}>)
+endforeach()
+target_link_libraries(csm PRIVATE csm_engine)
+set_target_properties(csm PROPERTIES
+  LINKER_LANGUAGE CXX
+  VERSION ${PROJECT_VERSION}
+  SOVERSION ${PROJECT_VERSION_MAJOR}
+  LINK_DEPENDS "${PROJECT_SOURCE_DIR}/cmake/libcsm.map")
+target_link_options(csm PRIVATE
+  "LINKER:--version-script=${PROJECT_SOURCE_DIR}/cmake/libcsm.map")
+target_include_directories(csm PUBLIC
+  "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
+  "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
+target_compile_features(csm PUBLIC cxx_std_20)
+
+install(TARGETS csm EXPORT csmTargets
+  LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+  RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+install(TARGETS csm_bin RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+install(FILES include/csm/csm.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/csm")
+install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+if(EXISTS "${PROJECT_SOURCE_DIR}/models/csm-tiny/config.json")
+  install(DIRECTORY models/csm-tiny DESTINATION "${CMAKE_INSTALL_DATADIR}/csm/models")
+endif()
+
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/csm")
+install(EXPORT csmTargets NAMESPACE csm:: DESTINATION "${package_dir}")
+configure_package_config_file(cmake/csmConfig.cmake.in "${PROJECT_BINARY_DIR}/csmConfig.cmake"
+  INSTALL_DESTINATION "${package_dir}" NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/csmConfigVersion.cmake"
+  COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/csmConfig.cmake" "${PROJECT_BINARY_DIR}/csmConfigVersion.cmake"
+  DESTINATION "${package_dir}")
