@@ -1,0 +1,91 @@
+// What the public csm::MimiModel holds, and the streams between audio and latents.
+#ifndef CSM_MIMI_CODEC_H_
+#define CSM_MIMI_CODEC_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/runtime.h"
+#include "checkpoint/model_dir.h"
+#include "checkpoint/weight_loader.h"
+#include "csm/csm.hpp"
+#include "mimi/conv.h"
+#include "mimi/quantizer.h"
+#include "mimi/rows.h"
+#include "mimi/seanet.h"
+#include "mimi/transformer.h"
+
+namespace csm {
+
+/// Weights of the codec, with the memory that they lie in and the threads that compute.
+struct MimiModel::Impl {
+  Impl(const MimiConfig& mimi_config, checkpoint::WeightLoader& loader, const std::string& prefix,
+       const Runtime& threads);
+
+  MimiConfig config;
+  Runtime runtime;
+  mimi::SeanetEncoder encoder;
+  mimi::Transformer encoder_transformer;
+  mimi::Conv1d downsample;  ///< from encodec_frame_rate to frame_rate
+  mimi::SplitResidualVectorQuantizer quantizer;
+  mimi::ConvTranspose1d upsample;
+  mimi::Transformer decoder_transformer;
+  mimi::SeanetDecoder decoder;
+  std::shared_ptr<const void> memory;
+
+  ThreadPool& pool() const { return runtime.impl()->pool; }
+};
+
+namespace mimi {
+
+/// Builds the codec of an opened checkpoint; the result keeps its tensors alive. Weights are used
+/// as stored: LoadOptions::dtype does not touch the codec, whose weights are a small part of a
+/// model and whose codes would change. Throws FormatError for a config that CSM's codec never has
+/// (non-causal, stereo, …) and for tensors that do not fit it.
+std::shared_ptr<const MimiModel::Impl> LoadMimi(const checkpoint::MimiCheckpoint& checkpoint,
+                                                const Runtime& runtime);
+
+/// Frames of a piece when a whole file is coded: enough rows to share each read of the weights,
+/// few enough to keep memory small (about 20 MB).
+constexpr size_t kFramesPerPiece = 32;
+
+/// Samples to latents: SEANet, transformer, downsampling.
+class LatentEncoder {
+ public:
+  explicit LatentEncoder(const MimiModel::Impl& model);
+
+  /// Appends to latents [frames, hidden_size] the frames that these samples complete; is_end: and
+  /// the one that the end of the signal completes.
+  void Step(std::span<const float> samples, bool is_end, Rows& latents);
+
+ private:
+  const MimiModel::Impl& model_;
+  SeanetEncoder::State seanet_;
+  Transformer::State transformer_;
+  Conv1d::State downsample_;
+  Rows hidden_;
+};
+
+/// Latents to samples: upsampling, transformer, SEANet.
+class LatentDecoder {
+ public:
+  explicit LatentDecoder(const MimiModel::Impl& model);
+
+  /// Appends the samples, frame_size per frame, of latents [num_frames, hidden_size].
+  void Step(const float* latents, size_t num_frames, std::vector<float>& samples);
+
+ private:
+  const MimiModel::Impl& model_;
+  ConvTranspose1d::State upsample_;
+  Transformer::State transformer_;
+  SeanetDecoder::State seanet_;
+  Rows hidden_;
+};
+
+}  // namespace mimi
+}  // namespace csm
+
+#endif  // CSM_MIMI_CODEC_H_
