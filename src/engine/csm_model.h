@@ -1,0 +1,25 @@
+// What the public csm::CsmForConditionalGeneration holds.
+#ifndef CSM_ENGINE_CSM_MODEL_H_
+#define CSM_ENGINE_CSM_MODEL_H_
+
+#include <memory>
+
+#include "checkpoint/model_dir.h"
+#include "csm/csm.hpp"
+#include "model/backbone.h"
+#include "model/depth_decoder.h"
+
+namespace csm {
+
+/// The three models of one checkpoint on one runtime; immutable.
+struct CsmForConditionalGeneration::Impl {
+  checkpoint::CsmCheckpoint checkpoint;
+  std::shared_ptr<const CsmBackboneModel::Impl> backbone;
+  std::shared_ptr<const CsmDepthDecoderModel::Impl> depth_decoder;
+  MimiModel codec;
+  std::optional<DType> dtype;  ///< that matrices were converted to, none: as stored
+};
+
+}  // namespace csm
+
+#endif  // CSM_ENGINE_CSM_MODEL_H_
