@@ -10,6 +10,9 @@
 
 namespace csm::kernels {
 
+/// Rows for which one reading of the weights suffices.
+inline constexpr size_t kRowsPerPass = 126;
+
 /// Rows of activations: row r is the `cols` floats from data + r * stride. Rows may overlap: a
 /// convolution over channels-last audio is a product whose rows step by less than their length.
 struct RowsView {

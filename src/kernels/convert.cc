@@ -1,0 +1,93 @@
+#include <cstring>
+
+#include "kernels/elementwise.h"
+
+// Highway asks for this order.
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/convert.cc"
+#include "kernels/targets.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/convert-inl.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace csm::kernels {
+namespace HWY_NAMESPACE {
+
+template <class From>
+void ConvertFrom(const void* from, void* to, DType to_type, size_t n) {
+  const auto* source = static_cast<const From*>(from);
+  switch (to_type) {
+    case DType::kF32:
+      return ConvertRange(source, static_cast<float*>(to), n);
+    case DType::kF16:
+      return ConvertRange(source, static_cast<F16*>(to), n);
+    case DType::kBF16:
+      return ConvertRange(source, static_cast<BF16*>(to), n);
+  }
+}
+
+void ConvertTarget(const void* from, DType from_type, void* to, DType to_type, size_t n) {
+  switch (from_type) {
+    case DType::kF32:
+      return ConvertFrom<float>(from, to, to_type, n);
+    case DType::kF16:
+      return ConvertFrom<F16>(from, to, to_type, n);
+    case DType::kBF16:
+      return ConvertFrom<BF16>(from, to, to_type, n);
+  }
+}
+
+template <class T>
+void AddTo(const T* from, float* out, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    hn::StoreU(hn::Add(hn::LoadU(DF(), out + i), LoadF32(from + i)), DF(), out + i);
+  }
+  if (i < n) StoreN(hn::Add(LoadF32(out + i, n - i), LoadF32(from + i, n - i)), out + i, n - i);
+}
+
+void AddRowTarget(const void* row, DType dtype, float* out, size_t n) {
+  switch (dtype) {
+    case DType::kF32:
+      return AddTo(static_cast<const float*>(row), out, n);
+    case DType::kF16:
+      return AddTo(static_cast<const F16*>(row), out, n);
+    case DType::kBF16:
+      return AddTo(static_cast<const BF16*>(row), out, n);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace csm::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace csm::kernels {
+namespace {
+HWY_EXPORT(ConvertTarget);
+HWY_EXPORT(AddRowTarget);
+}  // namespace
+
+void LoadRow(const MatrixView& matrix, size_t row, float* out) {
+  Convert(RowsOf(matrix, row, 1).data, matrix.dtype, out, DType::kF32, matrix.cols);
+}
+
+void AddRow(const MatrixView& matrix, size_t row, float* out) {
+  HWY_DYNAMIC_DISPATCH(AddRowTarget)
+  (RowsOf(matrix, row, 1).data, matrix.dtype, out, matrix.cols);
+}
+
+void Convert(const void* from, DType from_type, void* to, DType to_type, size_t n) {
+  if (n == 0) return;
+  if (from_type == to_type) {
+    std::memcpy(to, from, n * SizeOf(from_type));
+    return;
+  }
+  HWY_DYNAMIC_DISPATCH(ConvertTarget)(from, from_type, to, to_type, n);
+}
+
+}  // namespace csm::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,103 @@
+// How a product is cut into tasks for the pool; the arithmetic is in matmul-inl.h.
+#include "kernels/matmul.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "kernels/matmul_task.h"
+
+// Highway asks for this order.
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/matmul.cc"
+#include "kernels/targets.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/matmul-inl.h"
+// clang-format on
+
+#if HWY_ONCE
+namespace csm::kernels {
+namespace {
+
+HWY_EXPORT(RunTask);
+
+// Below this many multiply-adds a product is done before another thread has taken its share.
+constexpr size_t kMinParallelWork = 64 * 1024;
+
+// How all the products of a call are cut: the same rows and about as many outputs a task.
+struct Cut {
+  size_t rows_per_task;
+  size_t outputs_per_task;
+};
+
+constexpr size_t DivideRoundUp(size_t a, size_t b) { return (a + b - 1) / b; }
+constexpr size_t RoundUp(size_t a, size_t b) { return DivideRoundUp(a, b) * b; }
+
+size_t NumOutputBlocks(const Product& product, const Cut& cut) {
+  return DivideRoundUp(product.weight.rows, cut.outputs_per_task);
+}
+
+Cut ChooseCut(const RowsView& x, size_t total_outputs, size_t num_threads) {
+  // Rows in equal passes, so that no pass reads all weights for a few left-over rows.
+  const size_t num_passes = DivideRoundUp(x.num_rows, kRowsPerPass);
+  const size_t rows =
+      std::min(kRowsPerPass, RoundUp(DivideRoundUp(x.num_rows, num_passes), kMaxTileRows));
+  // Several tasks a thread even out threads of unequal speed.
+  constexpr size_t kTasksPerThread = 4;
+  const size_t wanted = DivideRoundUp(kTasksPerThread * num_threads, num_passes);
+  const size_t outputs = RoundUp(DivideRoundUp(total_outputs, wanted), 8);
+  return {rows, std::clamp<size_t>(outputs, 8, kOutputsPerTask)};
+}
+
+MatMulTask TaskAt(const RowsView& x, const Product& product, const Cut& cut, size_t index) {
+  const size_t num_blocks = NumOutputBlocks(product, cut);
+  const size_t row = index / num_blocks * cut.rows_per_task;
+  const size_t output = index % num_blocks * cut.outputs_per_task;
+  MatMulTask task;
+  task.x = {x.data + row * x.stride, std::min(cut.rows_per_task, x.num_rows - row), x.stride};
+  task.weight =
+      RowsOf(product.weight, output, std::min(cut.outputs_per_task, product.weight.rows - output));
+  task.bias = product.bias == nullptr ? nullptr : product.bias + output;
+  task.y = product.y + row * product.y_stride + output;
+  task.y_stride = product.y_stride;
+  task.accumulate = product.accumulate;
+  return task;
+}
+
+}  // namespace
+
+void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
+  if (x.num_rows == 0) return;
+  size_t total_outputs = 0;
+  for (const Product& product : products) {
+    assert(product.weight.cols == products[0].weight.cols);
+    total_outputs += product.weight.rows;
+  }
+  if (total_outputs == 0) return;
+  const size_t work = x.num_rows * total_outputs * products[0].weight.cols;
+  const bool inline_only = work < kMinParallelWork;
+  const Cut cut = ChooseCut(x, total_outputs, inline_only ? 1 : pool.num_threads());
+  const size_t num_row_blocks = DivideRoundUp(x.num_rows, cut.rows_per_task);
+  size_t num_tasks = 0;
+  for (const Product& product : products) {
+    num_tasks += num_row_blocks * NumOutputBlocks(product, cut);
+  }
+  const auto run = [&](size_t index) {
+    size_t p = 0;
+    for (;; ++p) {
+      const size_t count = num_row_blocks * NumOutputBlocks(products[p], cut);
+      if (index < count) break;
+      index -= count;
+    }
+    HWY_DYNAMIC_DISPATCH(RunTask)(TaskAt(x, products[p], cut, index));
+  };
+  if (inline_only) {
+    for (size_t i = 0; i < num_tasks; ++i) run(i);
+  } else {
+    pool.ParallelFor(num_tasks, run);
+  }
+}
+
+}  // namespace csm::kernels
+#endif  // HWY_ONCE

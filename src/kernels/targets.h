@@ -1,0 +1,10 @@
+// Which instruction sets Highway compiles. Include before any Highway header in a file with
+// kernels.
+#ifndef CSM_KERNELS_TARGETS_H_
+#define CSM_KERNELS_TARGETS_H_
+
+// The tiles keep vectors in arrays, which C++ forbids for vectors whose length is unknown at
+// compile time. Arm machines with SVE run the NEON code.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+
+#endif  // CSM_KERNELS_TARGETS_H_

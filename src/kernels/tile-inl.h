@@ -1,0 +1,76 @@
+// Tiles of dot products. A tile of R rows of x and C rows of the weight keeps R * C vectors of
+// sums in registers and walks the columns by whole vectors, so each load feeds R or C products.
+//
+// The canonical order of every sum, whatever tile computes it: lane j adds the products of columns
+// j, j + kLanes, j + 2 kLanes, ... with MulAdd, zeros past the end; then SumLanes4 adds the lanes.
+#if defined(CSM_KERNELS_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef CSM_KERNELS_TILE_INL_H_
+#undef CSM_KERNELS_TILE_INL_H_
+#else
+#define CSM_KERNELS_TILE_INL_H_
+#endif
+
+#include "kernels/load-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace csm::kernels {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
+constexpr size_t kTileRows = 6;  // 24 sums of 32 registers
+#else
+constexpr size_t kTileRows = 3;  // 12 sums of 16 registers
+#endif
+constexpr size_t kTileOutputs = 4;
+
+template <size_t kR>
+struct Sums {
+  VF v[kR][kTileOutputs];
+};
+
+template <size_t kR>
+HWY_INLINE void Clear(Sums<kR>& sums) {
+#pragma GCC unroll 8
+  for (size_t r = 0; r < kR; ++r) {
+#pragma GCC unroll 8
+    for (size_t c = 0; c < kTileOutputs; ++c) sums.v[r][c] = hn::Zero(DF());
+  }
+}
+
+// One step: vectors of kR rows times vectors of kTileOutputs weight rows.
+template <size_t kR>
+HWY_INLINE void MulAddStep(const VF (&x)[kR], const VF (&w)[kTileOutputs], Sums<kR>& sums) {
+#pragma GCC unroll 8
+  for (size_t c = 0; c < kTileOutputs; ++c) {
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kR; ++r) sums.v[r][c] = hn::MulAdd(x[r], w[c], sums.v[r][c]);
+  }
+}
+
+// Adds columns [0, n) of rows x + r * x_stride times the weight rows w[c].
+template <size_t kR, class T>
+HWY_INLINE void MulAddColumns(const float* x, size_t x_stride, const T* const (&w)[kTileOutputs],
+                              size_t n, Sums<kR>& sums) {
+  VF xv[kR];
+  VF wv[kTileOutputs];
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kR; ++r) xv[r] = LoadF32(x + r * x_stride + i);
+#pragma GCC unroll 8
+    for (size_t c = 0; c < kTileOutputs; ++c) wv[c] = LoadF32(w[c] + i);
+    MulAddStep(xv, wv, sums);
+  }
+  if (i == n) return;
+#pragma GCC unroll 8
+  for (size_t r = 0; r < kR; ++r) xv[r] = LoadF32(x + r * x_stride + i, n - i);
+#pragma GCC unroll 8
+  for (size_t c = 0; c < kTileOutputs; ++c) wv[c] = LoadF32(w[c] + i, n - i);
+  MulAddStep(xv, wv, sums);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace csm::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // CSM_KERNELS_TILE_INL_H_
