@@ -131,7 +131,7 @@ void EluTarget(const float* x, float* y, size_t n) {
   const auto elu = [&](VF v) HWY_ATTR {
     // Expm1 keeps its relative accuracy near 0, where exp(x) - 1 cancels.
     const VF below = hn::Expm1(df, hn::Min(v, hn::Zero(df)));
-    return hn::IfThenElse(hn::Gt(v, hn::Zero(df)), v, below);
+    return hn::IfThenElse(hn::Lt(v, hn::Zero(df)), below, v);  // NaN stays NaN
   };
   Map(elu, y, n, x);
 }
