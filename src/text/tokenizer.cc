@@ -1,0 +1,125 @@
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "csm/csm.hpp"
+#include "text/added_tokens.h"
+#include "text/bpe.h"
+#include "text/byte_level.h"
+#include "text/post_processor.h"
+#include "text/pre_tokenizer.h"
+#include "text/tokenizer_json.h"
+#include "text/utf8.h"
+#include "text/vocabulary.h"
+
+namespace csm {
+namespace {
+
+// Truncation and padding are not read: transformers, too, turns off what the file says of them
+// unless a call asks for it.
+void CheckNormalizerAndDecoder(const text::TokenizerJson& file) {
+  if (const auto& normalizer = text::MemberOrNull(file.root, "normalizer"); !normalizer.is_null()) {
+    const std::string where = file.source + ": normalizer";
+    Fail<FormatError>("{}.type is \"{}\"; only null is supported", where,
+                      text::RequireType(normalizer, where));
+  }
+  const std::string where = file.source + ": decoder";
+  const auto& decoder = text::MemberOrNull(file.root, "decoder");
+  if (decoder.is_null()) Fail<FormatError>("{} is missing; it should be \"ByteLevel\"", where);
+  if (const std::string type = text::RequireType(decoder, where); type != "ByteLevel") {
+    Fail<FormatError>("{}.type is \"{}\"; only \"ByteLevel\" is supported", where, type);
+  }
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  explicit Impl(const text::TokenizerJson& file)
+      : vocabulary(file),
+        bpe(file, vocabulary),
+        added_tokens(file, vocabulary),
+        pre_tokenizer(file),
+        post_processor(file) {
+    CheckNormalizerAndDecoder(file);
+  }
+
+  text::Vocabulary vocabulary;
+  text::Bpe bpe;
+  text::AddedTokens added_tokens;
+  text::PreTokenizer pre_tokenizer;
+  text::PostProcessor post_processor;
+};
+
+Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
+  const std::string content = ReadFile(file);
+  Tokenizer tokenizer;
+  tokenizer.impl_ = std::make_shared<const Impl>(text::ParseTokenizerJson(content, file.string()));
+  return tokenizer;
+}
+
+Tokenizer Tokenizer::from_pretrained(const std::filesystem::path& dir) {
+  return from_file(dir / "tokenizer.json");
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, const Options& options) const {
+  constexpr size_t kMaxBytes = std::numeric_limits<int32_t>::max();
+  if (text.size() > kMaxBytes / 3) {  // a bad byte becomes three
+    Fail<ArgumentError>("the text has {} bytes; at most {} can be encoded at once", text.size(),
+                        kMaxBytes / 3);
+  }
+  std::string repaired;
+  if (text::ValidUtf8Prefix(text) < text.size()) {
+    repaired = text::ReplaceInvalidUtf8(text);
+    text = repaired;
+  }
+  std::vector<text::AddedTokens::Section> sections;
+  if (options.parse_special) {
+    impl_->added_tokens.Split(text, sections);
+  } else {
+    sections.emplace_back(text, -1);
+  }
+  std::vector<int32_t> ids;
+  text::Bpe::Workspace workspace;
+  for (const auto& [section, id] : sections) {
+    if (id >= 0) {
+      ids.push_back(id);
+    } else {
+      impl_->pre_tokenizer.Split(section, [&](std::string_view piece) {
+        impl_->bpe.Encode(piece, impl_->vocabulary, workspace, ids);
+      });
+    }
+  }
+  return options.add_special_tokens ? impl_->post_processor.Process(std::move(ids)) : ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
+  std::string bytes;
+  for (const int32_t id : ids) {
+    if (const text::AddedToken* added = impl_->added_tokens.FindId(id); added != nullptr) {
+      if (skip_special_tokens && added->special) continue;
+      bytes += text::BytesOfToken(added->content).value_or(added->content);
+    } else if (const auto decoded = impl_->vocabulary.Decoded(id)) {
+      bytes += *decoded;
+    }
+  }
+  return text::ReplaceInvalidUtf8(bytes);
+}
+
+std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
+  if (const text::AddedToken* added = impl_->added_tokens.Find(token)) return added->id;
+  const int32_t id = impl_->vocabulary.FindToken(token);
+  return id < 0 ? std::nullopt : std::optional<int32_t>(id);
+}
+
+std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
+  if (const text::AddedToken* added = impl_->added_tokens.FindId(id)) return added->content;
+  return impl_->vocabulary.Token(id);
+}
+
+int64_t Tokenizer::vocab_size() const {
+  return std::max(impl_->vocabulary.max_id(), impl_->added_tokens.max_id()) + 1;
+}
+
+}  // namespace csm
