@@ -47,11 +47,16 @@ bool KnowsItsLength(int format) {
   return type != SF_FORMAT_OGG && type != SF_FORMAT_MPEG;
 }
 
-/// libsndfile's words for an error, made to fit inside a sentence.
+/// libsndfile's words for an error, made to fit inside a sentence about the file's content.
 std::string Reason(int error) {
-  std::string reason = sf_error_number(error);
-  while (!reason.empty() && (reason.back() == '.' || reason.back() == '\n')) reason.pop_back();
-  return reason;
+  std::string_view reason = sf_error_number(error);
+  // Of these two it means a header with a rate, size or count of 0 or beyond all limits, and an mp3
+  // file whose first frames are not there.
+  if (reason.starts_with("Internal error")) return "its header claims impossible values";
+  if (reason.starts_with("File does not exist")) return "no audio is found in it";
+  if (reason.starts_with("Error : ")) reason.remove_prefix(8);
+  while (reason.ends_with('.') || reason.ends_with('\n')) reason.remove_suffix(1);
+  return std::string(reason);
 }
 
 struct SndfileCloser {
