@@ -1,0 +1,1 @@
+"""Developer tools that let Hugging Face transformers say what csm.cpp must compute."""
