@@ -1,6 +1,7 @@
 """JSON and audio files as the goldens keep them."""
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,21 @@ def read_json(file: Path) -> Any:
 
 
 def write_audio(file: Path, samples: np.ndarray, rate: int = SAMPLING_RATE, subtype: str = "FLOAT") -> None:
-    """Subtype FLOAT keeps f32 samples as they are; PCM_16 makes files half as big."""
-    soundfile.write(file, samples, rate, subtype=subtype)
+    """Subtype FLOAT (mono) keeps f32 samples as they are; PCM_16 makes files half as big."""
+    if subtype == "FLOAT":
+        file.write_bytes(float_wav(samples, rate))
+    else:
+        soundfile.write(file, samples, rate, subtype=subtype)
+
+
+def float_wav(samples: np.ndarray, rate: int) -> bytes:
+    """A mono f32 WAV; libsndfile's would hold the time of day in its PEAK chunk, and differ each time."""
+    data = samples.astype("<f4").tobytes()
+    ieee_float, channels, width = 3, 1, 4
+    form = struct.pack("<HHIIHHH", ieee_float, channels, rate, rate * width, width, 8 * width, 0)
+    chunks = [(b"fmt ", form), (b"fact", struct.pack("<I", len(samples))), (b"data", data)]
+    body = b"WAVE" + b"".join(name + struct.pack("<I", len(part)) + part for name, part in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def read_audio(file: Path) -> np.ndarray:
