@@ -4,11 +4,18 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "checkpoint/tensor_store.h"
 #include "csm/csm.hpp"
 
 namespace csm::checkpoint {
+
+/// The tensors that embed codes: one and the same if they are tied, whichever name is stored.
+struct CodeEmbeddingNames {
+  std::string backbone;
+  std::string depth_decoder;
+};
 
 /// A CSM checkpoint whose tensors all have been found and have the shapes that its config asks for.
 struct CsmCheckpoint {
@@ -16,6 +23,7 @@ struct CsmCheckpoint {
   CsmConfig config;
   GenerationConfig generation_config;
   std::shared_ptr<const TensorStore> tensors;
+  CodeEmbeddingNames code_embeddings;
 };
 
 /// Opens DIR and compares its tensors with the config. Throws FileError or FormatError that names
@@ -31,12 +39,6 @@ struct MimiCheckpoint {
 MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& dir);
 MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint);
 
-/// Embedding of the codes: the backbone's own tensor, or the depth decoder's when tied (either
-/// name may be the one stored).
-struct CodeEmbeddingNames {
-  std::string backbone;
-  std::string depth_decoder;
-};
 CodeEmbeddingNames CodeEmbeddings(const CsmCheckpoint& checkpoint);
 
 /// A model by path, or by name ("sesame/csm-1b") in the Hugging Face cache (HF_HUB_CACHE, HF_HOME,

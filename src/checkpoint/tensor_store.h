@@ -21,6 +21,9 @@ struct TensorView {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;
+  /// Set if the stored type is none of DType ("I64", "F8_E4M3", …): then `dtype` says nothing and
+  /// the tensor cannot be a weight, only be copied as bytes.
+  std::string other_dtype = {};
 };
 
 /// All tensors of one safetensors file, or of the shards that an index names. Immutable, safe to

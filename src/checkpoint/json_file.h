@@ -1,0 +1,25 @@
+// The small JSON files of a checkpoint.
+#ifndef CSM_CHECKPOINT_JSON_FILE_H_
+#define CSM_CHECKPOINT_JSON_FILE_H_
+
+#include <cstddef>
+#include <filesystem>
+
+#include "base/json.h"
+
+namespace csm::checkpoint {
+
+/// Configs have 5 kB, csm-1b's shard index 60 kB. The limits matter because ordered JSON objects
+/// look a key up by walking: 1 MB of distinct keys would take half a minute.
+constexpr size_t kMaxConfigBytes = size_t{256} << 10;
+constexpr size_t kMaxIndexBytes = size_t{512} << 10;
+
+/// Reads a JSON object. Throws FileError or FormatError.
+Json ReadConfigJson(const std::filesystem::path& path, size_t max_bytes = kMaxConfigBytes);
+
+/// Parses a JSON object; `source` is named in messages. Throws FormatError.
+Json ParseConfigJson(std::string_view text, std::string_view source);
+
+}  // namespace csm::checkpoint
+
+#endif  // CSM_CHECKPOINT_JSON_FILE_H_

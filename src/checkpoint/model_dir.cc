@@ -1,0 +1,108 @@
+#include "checkpoint/model_dir.h"
+
+#include <algorithm>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+#include "checkpoint/config_reader.h"
+#include "checkpoint/csm_tensors.h"
+#include "checkpoint/generation_json.h"
+#include "checkpoint/json_file.h"
+
+namespace csm::checkpoint {
+namespace {
+
+bool SameValues(const TensorStore& store, const TensorView& a, const TensorView& b) {
+  if (a.dtype != b.dtype || a.bytes.size() != b.bytes.size()) return false;
+  // Compared in pieces, so that the two (0.5 GB each in csm-1b) are never resident as a whole.
+  constexpr size_t kPiece = size_t{8} << 20;
+  for (size_t begin = 0; begin < a.bytes.size(); begin += kPiece) {
+    const size_t size = std::min(kPiece, a.bytes.size() - begin);
+    TensorView piece_a = a;
+    TensorView piece_b = b;
+    piece_a.bytes = a.bytes.subspan(begin, size);
+    piece_b.bytes = b.bytes.subspan(begin, size);
+    const bool same = std::memcmp(piece_a.bytes.data(), piece_b.bytes.data(), size) == 0;
+    store.Release(piece_a);
+    store.Release(piece_b);
+    if (!same) return false;
+  }
+  return true;
+}
+
+// HF's rule for tied embeddings: the one that is there serves both; if both are there, they are
+// tied only if they are equal.
+CodeEmbeddingNames FindCodeEmbeddings(const CsmConfig& config, const TensorStore& store) {
+  const TensorView* backbone = store.Find(kBackboneCodeEmbedding);
+  const TensorView* depth = store.Find(kDepthCodeEmbedding);
+  if (!config.tie_codebooks_embeddings) return {kBackboneCodeEmbedding, kDepthCodeEmbedding};
+  if (depth == nullptr && backbone != nullptr) {
+    return {kBackboneCodeEmbedding, kBackboneCodeEmbedding};
+  }
+  if (depth != nullptr && backbone != nullptr && !SameValues(store, *backbone, *depth)) {
+    return {kBackboneCodeEmbedding, kDepthCodeEmbedding};
+  }
+  return {kDepthCodeEmbedding, kDepthCodeEmbedding};
+}
+
+std::vector<TensorSpec> StoredTensors(const CsmConfig& config, const TensorStore& store) {
+  std::vector<TensorSpec> specs = CsmTensors(config);
+  if (!config.tie_codebooks_embeddings) return specs;
+  const bool has_backbone = store.Find(kBackboneCodeEmbedding) != nullptr;
+  const bool has_depth = store.Find(kDepthCodeEmbedding) != nullptr;
+  std::erase_if(specs, [&](const TensorSpec& spec) {
+    return (spec.name == kBackboneCodeEmbedding && !has_backbone) ||
+           (spec.name == kDepthCodeEmbedding && !has_depth && has_backbone);
+  });
+  return specs;
+}
+
+Json ReadModelConfig(const std::filesystem::path& dir) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(dir, error)) {
+    Fail<FileError>("{} is not a folder, expected the folder of a checkpoint", dir.string());
+  }
+  return ReadConfigJson(dir / "config.json");
+}
+
+}  // namespace
+
+CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& dir) {
+  CsmCheckpoint checkpoint;
+  checkpoint.dir = dir;
+  checkpoint.config = ParseCsmConfig(ReadModelConfig(dir), (dir / "config.json").string());
+  checkpoint.generation_config = ReadGenerationConfig(dir, checkpoint.config.num_codebooks);
+  checkpoint.tensors = OpenTensors(dir);
+  CheckTensors(*checkpoint.tensors, StoredTensors(checkpoint.config, *checkpoint.tensors));
+  checkpoint.code_embeddings = FindCodeEmbeddings(checkpoint.config, *checkpoint.tensors);
+  return checkpoint;
+}
+
+MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& dir) {
+  const Json json = ReadModelConfig(dir);
+  const std::string file = (dir / "config.json").string();
+  MimiCheckpoint checkpoint;
+  const auto model_type = json.find("model_type");
+  if (model_type != json.end() && *model_type == "mimi") {
+    checkpoint.config = ParseMimiConfig(json, file);
+  } else {
+    checkpoint.config = ParseCsmConfig(json, file).codec_config;
+    checkpoint.prefix = kCodecPrefix;
+  }
+  checkpoint.tensors = OpenTensors(dir);
+  CheckTensors(*checkpoint.tensors, MimiTensors(checkpoint.config, checkpoint.prefix),
+               checkpoint.prefix);
+  return checkpoint;
+}
+
+MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint) {
+  return {checkpoint.config.codec_config, kCodecPrefix, checkpoint.tensors};
+}
+
+CodeEmbeddingNames CodeEmbeddings(const CsmCheckpoint& checkpoint) {
+  return checkpoint.code_embeddings;
+}
+
+}  // namespace csm::checkpoint

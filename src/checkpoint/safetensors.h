@@ -1,0 +1,57 @@
+// The safetensors file format: 8 bytes of header length (little endian), a JSON header, the data.
+#ifndef CSM_CHECKPOINT_SAFETENSORS_H_
+#define CSM_CHECKPOINT_SAFETENSORS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "checkpoint/tensor_store.h"
+
+namespace csm::checkpoint {
+
+/// The reference implementation's limit on the JSON header.
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+
+/// Tensors of a whole file in memory, sorted by name; their bytes point into `file`. Accepts what
+/// the reference implementation (safetensors 0.5, Rust) accepts, but refuses duplicate names too:
+/// data must follow the header without hole or overlap up to the file's end, and a tensor's bytes
+/// must be those of its shape and type. Throws FormatError that starts with `source`.
+std::vector<TensorView> ParseSafetensors(std::span<const std::byte> file, std::string_view source);
+
+/// Tensors of one mapped file.
+class SafetensorsFile final : public TensorStore {
+ public:
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const TensorView* Find(std::string_view name) const override;
+  std::vector<std::string> Names() const override;
+  void Release(const TensorView& tensor) const override;
+  const std::filesystem::path& path() const override { return file_.path(); }
+
+ private:
+  MappedFile file_;
+  std::vector<TensorView> tensors_;  // sorted by name
+};
+
+/// One tensor to write: its values, as they are or converted.
+struct TensorToWrite {
+  const TensorView* tensor = nullptr;
+  DType dtype = DType::kF32;  ///< type to write; ignored for a tensor of another type than DType
+};
+
+/// Writes `path` atomically, tensors in the given order, with the metadata {"format": "pt"} that
+/// transformers asks for. Streams: holds a few MB, and releases each tensor's pages in `store`.
+/// Throws FileError.
+void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
+                      const TensorStore& store);
+
+}  // namespace csm::checkpoint
+
+#endif  // CSM_CHECKPOINT_SAFETENSORS_H_
