@@ -1,0 +1,355 @@
+// What must not change a sequence: neighbours, threads, streaming, caches, chunks. And what
+// generate() refuses.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "csm/csm.hpp"
+#include "engine/golden_case.h"
+
+namespace csm::engine {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Throws;
+using ::testing::ThrowsMessage;
+
+CsmForConditionalGeneration LoadModel(const std::string& name, int num_threads = 2) {
+  return CsmForConditionalGeneration::from_pretrained(GoldenModel(name),
+                                                      {.runtime = Runtime(num_threads)});
+}
+
+CsmInputs LoadInputs(const std::string& name, const std::string& scenario) {
+  const auto processor = CsmProcessor::from_pretrained(GoldenModel(name));
+  return processor.apply_chat_template(
+      load_conversations(GoldenModel(name) / scenario / "conversation.json"));
+}
+
+CsmInputs OneRow(const CsmInputs& inputs, size_t row) {
+  CsmInputs result = inputs;
+  result.rows = {inputs.rows[row]};
+  return result;
+}
+
+GenerationConfig Sampling(const CsmForConditionalGeneration& model, int64_t frames) {
+  GenerationConfig config = model.generation_config();
+  config.do_sample = config.depth_decoder.do_sample = true;
+  config.max_new_tokens = frames;
+  config.seed = 42;
+  return config;
+}
+
+class GenerateTest : public ::testing::Test {
+ protected:
+  CsmForConditionalGeneration model_ = LoadModel("random-tiny");
+  CsmInputs batch_ = LoadInputs("random-tiny", "batch");
+  CsmInputs plain_ = LoadInputs("random-tiny", "plain");
+};
+
+TEST_F(GenerateTest, RowsDoNotDependOnNeighbours) {
+  const auto config = Sampling(model_, 6);
+  const auto together = model_.generate(batch_, config);
+  for (size_t row = 0; row < batch_.rows.size(); ++row) {
+    const auto alone = model_.generate(OneRow(batch_, row), config);
+    EXPECT_EQ(alone.sequences[0], together.sequences[row]);
+    EXPECT_EQ(alone.audio[0], together.audio[row]);
+  }
+}
+
+TEST_F(GenerateTest, ThreadsChangeNothing) {
+  const auto config = Sampling(model_, 6);
+  const auto expected = LoadModel("random-tiny", 1).generate(batch_, config);
+  for (const int threads : {2, 3, 5}) {
+    const auto output = LoadModel("random-tiny", threads).generate(batch_, config);
+    EXPECT_EQ(output.sequences, expected.sequences) << threads;
+    EXPECT_EQ(output.audio, expected.audio) << threads;
+  }
+}
+
+TEST_F(GenerateTest, ConcurrentCallsChangeNothing) {
+  const auto config = Sampling(model_, 4);
+  const auto expected = model_.generate(batch_, config);
+  std::vector<CsmGenerateOutput> outputs(3);
+  std::vector<std::thread> callers;
+  for (auto& output : outputs) {
+    callers.emplace_back([&] { output = model_.generate(batch_, config); });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const auto& output : outputs) {
+    EXPECT_EQ(output.sequences, expected.sequences);
+    EXPECT_EQ(output.audio, expected.audio);
+  }
+}
+
+TEST_F(GenerateTest, StreamedAudioHasTheBitsOfTheWhole) {
+  const auto config = Sampling(model_, 8);
+  const auto whole = model_.generate(batch_, config);
+  std::vector<std::vector<float>> streamed(whole.audio.size());
+  std::vector<Codes> frames(whole.sequences.size());
+  GenerateCallbacks callbacks;
+  callbacks.on_audio = [&](int sequence, std::span<const float> samples) {
+    auto& audio = streamed[static_cast<size_t>(sequence)];
+    audio.insert(audio.end(), samples.begin(), samples.end());
+  };
+  callbacks.on_frame = [&](int sequence, std::span<const int32_t> frame) {
+    auto& codes = frames[static_cast<size_t>(sequence)];
+    codes.num_codebooks = static_cast<int>(frame.size());
+    codes.data.insert(codes.data.end(), frame.begin(), frame.end());
+  };
+  const auto output = model_.generate(batch_, config, callbacks);
+  EXPECT_EQ(streamed, whole.audio);
+  EXPECT_EQ(output.audio, whole.audio);
+  EXPECT_EQ(frames, whole.sequences);
+}
+
+TEST_F(GenerateTest, SeedsAndReturnSequences) {
+  auto config = Sampling(model_, 6);
+  config.num_return_sequences = 3;
+  const auto three = model_.generate(plain_, config);
+  ASSERT_EQ(three.sequences.size(), 3U);
+  EXPECT_NE(three.sequences[0], three.sequences[1]);
+  EXPECT_NE(three.sequences[1], three.sequences[2]);
+  EXPECT_EQ(model_.generate(plain_, config).sequences, three.sequences);
+  config.num_return_sequences = 1;
+  EXPECT_EQ(model_.generate(plain_, config).sequences[0], three.sequences[0]);
+  // The same prompt twice in a batch is drawn twice.
+  CsmInputs twins = plain_;
+  twins.rows.push_back(plain_.rows[0]);
+  const auto two = model_.generate(twins, config);
+  EXPECT_EQ(two.sequences[0], three.sequences[0]);
+  EXPECT_NE(two.sequences[1], three.sequences[0]);
+  // Without a seed a random one is drawn and reported; it reproduces the call.
+  config.seed.reset();
+  const auto unseeded = model_.generate(plain_, config);
+  config.seed = unseeded.seed;
+  EXPECT_EQ(model_.generate(plain_, config).sequences, unseeded.sequences);
+}
+
+TEST_F(GenerateTest, ScoresAndLogits) {
+  auto config = Sampling(model_, 5);
+  config.top_k = 3;
+  config.output_scores = config.output_logits = true;
+  const auto output = model_.generate(plain_, config);
+  const Matrix& scores = output.scores[0];
+  const Matrix& logits = output.logits[0];
+  ASSERT_EQ(scores.rows, output.sequences[0].num_frames());
+  ASSERT_EQ(logits.rows, scores.rows);
+  for (int64_t t = 0; t < scores.rows; ++t) {
+    const auto row = scores.row(t);
+    EXPECT_EQ(std::count_if(row.begin(), row.end(), [](float s) { return std::isfinite(s); }), 3);
+    const auto code = static_cast<size_t>(output.sequences[0].frame(static_cast<int>(t))[0]);
+    EXPECT_TRUE(std::isfinite(row[code]));
+    EXPECT_FLOAT_EQ(row[code], logits.row(t)[code] / static_cast<float>(config.temperature));
+  }
+}
+
+TEST_F(GenerateTest, LogitsProcessorsSeeEveryCodebook) {
+  GenerateCallbacks callbacks;
+  callbacks.logits_processor = [](int, int frame, int codebook, std::span<float> logits) {
+    std::fill(logits.begin(), logits.end(), -1.0F);
+    logits[static_cast<size_t>(10 * frame + codebook + 1)] = 1;
+  };
+  const auto output = model_.generate(plain_, Greedy(model_, 3), callbacks);
+  for (int t = 0; t < 3; ++t) {
+    for (int k = 0; k < output.sequences[0].num_codebooks; ++k) {
+      EXPECT_EQ(output.sequences[0].frame(t)[static_cast<size_t>(k)], 10 * t + k + 1);
+    }
+  }
+}
+
+TEST_F(GenerateTest, NeverChoosesWhatTheCodecCannotDecode) {
+  GenerateCallbacks callbacks;
+  callbacks.logits_processor = [](int, int, int, std::span<float> logits) { logits.back() = 1e6F; };
+  const auto output = model_.generate(plain_, Greedy(model_, 2), callbacks);
+  for (const int32_t code : output.sequences[0].data) {
+    EXPECT_LT(code, model_.config().codec_config.codebook_size);
+  }
+}
+
+TEST_F(GenerateTest, Cancellation) {
+  int frames = 0;
+  GenerateCallbacks callbacks;
+  callbacks.on_frame = [&](int, std::span<const int32_t>) { ++frames; };
+  callbacks.is_cancelled = [&] { return frames == 2; };
+  const auto output = model_.generate(plain_, Greedy(model_, 10), callbacks);
+  EXPECT_EQ(output.finish_reason[0], FinishReason::kCancelled);
+  EXPECT_EQ(output.sequences[0].num_frames(), 2);
+  EXPECT_EQ(output.audio[0].size(), 2U * 1920);
+}
+
+TEST_F(GenerateTest, CallbackExceptionsEndTheCall) {
+  GenerateCallbacks callbacks;
+  callbacks.on_frame = [](int, std::span<const int32_t>) { throw std::logic_error("mine"); };
+  EXPECT_THAT([&] { model_.generate(plain_, Greedy(model_, 3), callbacks); },
+              ThrowsMessage<std::logic_error>("mine"));
+}
+
+TEST_F(GenerateTest, LimitsOfLength) {
+  auto config = Greedy(model_, 3);
+  config.max_new_tokens.reset();
+  const int64_t prompt = std::ssize(plain_.rows[0].input_ids);
+  config.max_length = prompt + 4;
+  EXPECT_EQ(model_.generate(plain_, config).sequences[0].num_frames(), 4);
+  config.max_length = prompt;
+  EXPECT_THAT([&] { model_.generate(plain_, config); },
+              ThrowsMessage<ArgumentError>(HasSubstr("max_length")));
+  config.max_new_tokens = model_.config().max_position_embeddings - prompt + 1;
+  EXPECT_THAT([&] { model_.generate(plain_, config); },
+              ThrowsMessage<ArgumentError>(HasSubstr("max_position_embeddings")));
+}
+
+TEST_F(GenerateTest, BadInputsAreSentences) {
+  const auto config = Greedy(model_, 1);
+  EXPECT_THAT([&] { model_.generate(CsmInputs(), config); }, Throws<ArgumentError>());
+  CsmInputs inputs = plain_;
+  inputs.rows[0].input_ids.clear();
+  EXPECT_THAT([&] { model_.generate(inputs, config); }, Throws<ArgumentError>());
+  inputs.rows[0].input_ids = {-1};
+  EXPECT_THAT([&] { model_.generate(inputs, config); },
+              ThrowsMessage<ArgumentError>(HasSubstr("-1")));
+  inputs = LoadInputs("random-tiny", "context");
+  inputs.rows[0].clips.pop_back();
+  EXPECT_THAT([&] { model_.generate(inputs, config); },
+              ThrowsMessage<ArgumentError>(HasSubstr("placeholders")));
+  auto hot = config;
+  hot.do_sample = true;
+  hot.temperature = 0;
+  EXPECT_THAT([&] { model_.generate(plain_, hot); },
+              ThrowsMessage<ArgumentError>(HasSubstr("temperature")));
+}
+
+TEST_F(GenerateTest, ContextAsCodesEqualsContextAsAudio) {
+  CsmInputs inputs = LoadInputs("random-tiny", "context");
+  const auto config = Greedy(model_, 3);
+  const auto expected = model_.generate(inputs, config);
+  for (auto& clip : inputs.rows[0].clips) {
+    const auto& samples = std::get<Waveform>(clip).samples;
+    clip = model_.codec_model().encode(samples, static_cast<int>(model_.config().num_codebooks));
+  }
+  EXPECT_EQ(model_.generate(inputs, config).sequences, expected.sequences);
+}
+
+TEST_F(GenerateTest, ConvertedWeightsComeClose) {
+  const auto inputs = LoadInputs("v4-spelling", "plain");
+  const auto f32 = LoadModel("v4-spelling").forward(inputs, {.logits_to_keep = 1}).logits[0];
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    const auto model = CsmForConditionalGeneration::from_pretrained(
+        GoldenModel("v4-spelling"), {.dtype = dtype, .runtime = Runtime(1)});
+    const auto converted = model.forward(inputs, {.logits_to_keep = 1}).logits[0];
+    EXPECT_NE(converted.data, f32.data);
+    float largest = 0, difference = 0;
+    for (size_t i = 0; i < f32.data.size(); ++i) {
+      largest = std::max(largest, std::abs(f32.data[i]));
+      difference = std::max(difference, std::abs(f32.data[i] - converted.data[i]));
+    }
+    EXPECT_LT(difference, 0.1F * largest);  // bf16 keeps 8 bits, and 3 layers add their errors
+  }
+}
+
+TEST(StackTest, CachesAndChunksChangeNoBit) {
+  const auto model = LoadModel("untied-biased");
+  const auto backbone = model.backbone_model();
+  std::vector<int32_t> ids(300);  // more than a chunk of the stack
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>((i * 37) % 250);
+  const StackInput whole{.input_ids = ids};
+  const auto expected = backbone.forward({&whole, 1}, {.output_hidden_states = true})[0];
+  KvCache growing, fixed(300);
+  for (KvCache* cache : {&growing, &fixed}) {
+    Matrix joined;
+    size_t begin = 0;
+    for (const size_t count : {1, 2, 7, 1, 64, 225}) {
+      const StackInput part{.input_ids = std::span(ids).subspan(begin, count),
+                            .past_key_values = cache};
+      const auto states = backbone.forward({&part, 1})[0].last_hidden_state;
+      joined.data.insert(joined.data.end(), states.data.begin(), states.data.end());
+      begin += count;
+    }
+    EXPECT_EQ(joined.data, expected.last_hidden_state.data);
+    EXPECT_EQ(cache->get_seq_length(), 300);
+  }
+  const StackInput one_more{.input_ids = std::span(ids).first(1), .past_key_values = &fixed};
+  EXPECT_THAT(
+      [&] {
+        backbone.forward({&one_more, 1});
+      },
+      ThrowsMessage<ArgumentError>(HasSubstr("room for 300")));
+  fixed.crop(299);
+  EXPECT_NO_THROW(backbone.forward({&one_more, 1}));
+  EXPECT_EQ(expected.hidden_states.back().data, expected.last_hidden_state.data);
+}
+
+TEST(StackTest, RaggedBatchesEqualSingleRows) {
+  const auto model = LoadModel("null-fields");
+  const auto backbone = model.backbone_model();
+  const std::vector<int32_t> a = {1, 2, 3, 4, 5}, b = {9};
+  Codes frames{static_cast<int>(model.config().num_codebooks), {1, 2, 3, 4, 5, 6}};
+  const Matrix embeds = backbone.embed_tokens(frames);
+  const std::vector<StackInput> batch = {
+      {.input_ids = a}, {.input_ids = b}, {.codes = &frames}, {.inputs_embeds = &embeds}};
+  const auto together = backbone.forward(batch);
+  for (size_t r = 0; r < batch.size(); ++r) {
+    const auto alone = backbone.forward({&batch[r], 1});
+    EXPECT_EQ(alone[0].last_hidden_state.data, together[r].last_hidden_state.data);
+  }
+  EXPECT_EQ(together[2].last_hidden_state.data, together[3].last_hidden_state.data);
+}
+
+TEST(StackTest, PositionIdsShiftNothingButRope) {
+  const auto backbone = LoadModel("null-fields").backbone_model();
+  const std::vector<int32_t> ids = {1, 2, 3}, same = {0, 1, 2}, spread = {0, 5, 9};
+  const StackInput plain{.input_ids = ids};
+  const StackInput given{.input_ids = ids, .position_ids = same};
+  const StackInput other{.input_ids = ids, .position_ids = spread};
+  const auto expected = backbone.forward({&plain, 1})[0].last_hidden_state.data;
+  EXPECT_EQ(backbone.forward({&given, 1})[0].last_hidden_state.data, expected);
+  EXPECT_NE(backbone.forward({&other, 1})[0].last_hidden_state.data, expected);
+}
+
+TEST(StackTest, BadInputsAreSentences) {
+  const auto model = LoadModel("null-fields");
+  const auto backbone = model.backbone_model();
+  const std::vector<int32_t> ids = {1};
+  const std::vector<int32_t> two = {0, 1};
+  const Codes wrong_width{7, std::vector<int32_t>(7)};
+  Codes too_large{static_cast<int>(model.config().num_codebooks), {}};
+  too_large.data.assign(static_cast<size_t>(too_large.num_codebooks), 5000);
+  const Matrix narrow(1, 3);
+  KvCache of_depth_decoder;
+  const StackInput frame{.input_ids = ids, .past_key_values = &of_depth_decoder};
+  model.depth_decoder().forward({&frame, 1});
+  for (const StackInput& bad :
+       {StackInput{}, StackInput{.input_ids = ids, .codes = &too_large},
+        StackInput{.codes = &wrong_width}, StackInput{.codes = &too_large},
+        StackInput{.inputs_embeds = &narrow}, StackInput{.input_ids = ids, .position_ids = two},
+        StackInput{.input_ids = ids, .past_key_values = &of_depth_decoder}}) {
+    EXPECT_THROW(backbone.forward({&bad, 1}), ArgumentError);
+  }
+  const std::vector<int32_t> too_long(10);
+  const StackInput long_frame{.input_ids = too_long};
+  EXPECT_THROW(model.depth_decoder().forward({&long_frame, 1}), ArgumentError);
+  EXPECT_THROW(model.depth_decoder().generate(std::vector<float>(1), 0), ArgumentError);
+}
+
+TEST(DepthDecoderTest, GeneratesAloneWhatForwardPredicts) {
+  const auto model = LoadModel("untied-biased");
+  const auto depth_decoder = model.depth_decoder();
+  std::vector<float> state(static_cast<size_t>(model.config().hidden_size));
+  for (size_t i = 0; i < state.size(); ++i) state[i] = std::sin(static_cast<float>(i));
+  const std::vector<int32_t> frame = depth_decoder.generate(state, 7);
+  ASSERT_EQ(std::ssize(frame), model.config().num_codebooks);
+  EXPECT_EQ(frame[0], 7);
+  std::vector<int32_t> inputs = {0};  // position 0 is the state's
+  inputs.insert(inputs.end(), frame.begin(), frame.end() - 1);
+  const StackInput row{.input_ids = inputs, .backbone_last_hidden_state = state};
+  const Matrix logits = depth_decoder.forward({&row, 1})[0].logits;
+  ASSERT_EQ(logits.rows, std::ssize(frame) - 1);
+  for (int64_t i = 0; i < logits.rows; ++i) {
+    const auto best = std::max_element(logits.row(i).begin(), logits.row(i).end());
+    EXPECT_EQ(best - logits.row(i).begin(), frame[static_cast<size_t>(i + 1)]);
+  }
+}
+
+}  // namespace
+}  // namespace csm::engine
