@@ -111,10 +111,14 @@ void KeepUnknownKeys(const Json& original, Json& json) {
   }
 }
 
-void WriteConfigJson(const std::filesystem::path& dir, std::string_view name, const Json& json) {
+void MakeFolder(const std::filesystem::path& dir) {
   std::error_code error;
   std::filesystem::create_directories(dir, error);
   if (error) Fail<FileError>("cannot make the folder {}: {}", dir.string(), error.message());
+}
+
+void WriteConfigJson(const std::filesystem::path& dir, std::string_view name, const Json& json) {
+  MakeFolder(dir);
   WriteFileAtomically(dir / name, Sorted(json).dump(2) + "\n");
 }
 

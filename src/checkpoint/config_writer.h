@@ -22,6 +22,9 @@ Json ToJson(const GenerationConfig& config);
 /// left out.
 void KeepUnknownKeys(const Json& original, Json& json);
 
+/// Makes a folder and its parents. Throws FileError.
+void MakeFolder(const std::filesystem::path& dir);
+
 /// Writes DIR/NAME atomically, keys sorted as transformers sorts them; makes DIR if need be.
 /// Throws FileError.
 void WriteConfigJson(const std::filesystem::path& dir, std::string_view name, const Json& json);

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "checkpoint/tensor_store.h"
@@ -40,6 +41,13 @@ MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& dir);
 MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint);
 
 CodeEmbeddingNames CodeEmbeddings(const CsmCheckpoint& checkpoint);
+
+/// Writes DIR/model.safetensors, generation_config.json and config.json so that transformers loads
+/// the same model: weights as stored, or converted to `dtype`; keys that this library does not know
+/// are kept from the checkpoint's own files. Streams, so memory stays small; each file appears
+/// whole or not at all, config.json last. DIR may be the checkpoint's own. Throws FileError.
+void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::path& dir,
+                       std::optional<DType> dtype = std::nullopt);
 
 /// A model by path, or by name ("sesame/csm-1b") in the Hugging Face cache (HF_HUB_CACHE, HF_HOME,
 /// ~/.cache/huggingface/hub). Throws FileError that says where was looked.

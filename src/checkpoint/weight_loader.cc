@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "checkpoint/tensor_values.h"
 #include "kernels/elementwise.h"
 
 namespace csm::checkpoint {
@@ -30,35 +31,15 @@ AlignedBytes Allocate(size_t num_bytes) {
       static_cast<std::byte*>(::operator new(std::max<size_t>(num_bytes, 1), kAlignment)));
 }
 
-size_t NumElements(const TensorView& tensor) {
-  return tensor.bytes.size() / kernels::SizeOf(tensor.dtype);
-}
-
 bool IsAligned(const void* data, DType dtype) {
   return reinterpret_cast<uintptr_t>(data) % kernels::SizeOf(dtype) == 0;
-}
-
-// Elements [begin, begin + count) of a tensor, converted. safetensors aligns no tensor, so bytes
-// that are not aligned to their element pass through an aligned buffer.
-void ConvertPart(const TensorView& tensor, size_t begin, size_t count, void* to, DType to_type) {
-  const size_t element = kernels::SizeOf(tensor.dtype);
-  const std::byte* from = tensor.bytes.data() + begin * element;
-  if (to_type == tensor.dtype) {
-    std::memcpy(to, from, count * element);
-  } else if (IsAligned(from, tensor.dtype)) {
-    kernels::Convert(from, tensor.dtype, to, to_type, count);
-  } else {
-    const AlignedBytes copy = Allocate(count * element);
-    std::memcpy(copy.get(), from, count * element);
-    kernels::Convert(copy.get(), tensor.dtype, to, to_type, count);
-  }
 }
 
 void ConvertAll(const TensorStore& store, const TensorView& tensor, std::byte* to, DType to_type) {
   const size_t n = NumElements(tensor);
   for (size_t begin = 0; begin < n; begin += kChunkElements) {
     const size_t count = std::min(kChunkElements, n - begin);
-    ConvertPart(tensor, begin, count, to + begin * kernels::SizeOf(to_type), to_type);
+    ConvertElements(tensor, begin, count, to + begin * kernels::SizeOf(to_type), to_type);
     TensorView done = tensor;
     done.bytes = tensor.bytes.first((begin + count) * kernels::SizeOf(tensor.dtype));
     store.Release(done);
