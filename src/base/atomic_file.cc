@@ -32,8 +32,14 @@ std::filesystem::path MakeTemporary(const std::filesystem::path& target) {
 }  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)) {
-  if (std::filesystem::is_directory(target_)) {
+  std::error_code error;  // what cannot be looked at is found missing or forbidden below
+  const auto status = std::filesystem::status(target_, error);
+  if (std::filesystem::is_directory(status)) {
     Fail<FileError>("cannot write {}: it is a folder", target_.string());
+  }
+  // Renaming onto /dev/null would put a plain file in the place of the device.
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    Fail<FileError>("cannot write {}: it exists and is not a regular file", target_.string());
   }
   temporary_ = MakeTemporary(target_);
 }

@@ -10,7 +10,8 @@
 namespace csm {
 
 /// A temporary file beside `target`, renamed onto it by Commit(); removed if never committed.
-/// Write to path() by any means. Throws FileError if the folder cannot be written.
+/// Write to path() by any means. Throws FileError if the folder cannot be written, or if `target`
+/// exists and is not a regular file.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path target);

@@ -129,6 +129,7 @@ TEST_F(FilesTest, AtomicFileAppearsOnCommitOnly) {
 
 TEST_F(FilesTest, UnwritableTargetsAreErrors) {
   EXPECT_THROW(AtomicFile(dir_ / "no_such_folder" / "x"), FileError);
+  EXPECT_THROW(AtomicFile("/dev/null"), FileError);
   EXPECT_THROW(AtomicFile{dir_}, FileError);
 }
 
