@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from transformers import CsmConfig, CsmForConditionalGeneration
+from transformers import CsmConfig, CsmForConditionalGeneration, MimiModel
 
 from csm_tools.files import synthetic_speech
 
@@ -62,12 +62,16 @@ def random_model(config: CsmConfig, seed: int) -> CsmForConditionalGeneration:
     model = CsmForConditionalGeneration(config).float().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, tensor in list(model.named_parameters()) + list(model.named_buffers()):
-            if tensor.is_floating_point() and "inv_freq" not in name:
-                tensor.copy_(random_tensor(name, tensor.shape, generator))
-        calibrate_codec(model)
+        fill_randomly(model, generator)
+        calibrate_codec(model.codec_model)
         scale_undecodable(model, 0.1)
     return model
+
+
+def fill_randomly(module: torch.nn.Module, generator: torch.Generator) -> None:
+    for name, tensor in list(module.named_parameters()) + list(module.named_buffers()):
+        if tensor.is_floating_point() and "inv_freq" not in name:
+            tensor.copy_(random_tensor(name, tensor.shape, generator))
 
 
 def random_tensor(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
@@ -102,9 +106,8 @@ def scale_undecodable(model: CsmForConditionalGeneration, factor: float) -> None
         model.depth_decoder.codebooks_head.weight[:, :, first:] *= factor
 
 
-def calibrate_codec(model: CsmForConditionalGeneration) -> None:
+def calibrate_codec(codec: MimiModel) -> None:
     """Latents as large as the codebooks' entries (varied codes), and audio of peak 0.5."""
-    codec = model.codec_model
     generator = torch.Generator().manual_seed(0)
     audio = torch.from_numpy(synthetic_speech(1.0, seed=0))[None, None]
     for rvq in (codec.quantizer.semantic_residual_vector_quantizer,
