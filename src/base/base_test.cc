@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -168,6 +169,18 @@ TEST(Json, NamesTheSource) {
   EXPECT_THAT(MessageOf("{\"a\": \"\xff\"}"), HasSubstr("here.json is not valid JSON"));
   EXPECT_THAT(MessageOf(""), HasSubstr("here.json"));
   EXPECT_THAT(MessageOf(std::string(1000000, '[')), HasSubstr("nested more than 100"));
+}
+
+TEST(Json, HostileSizesCostLittle) {
+  std::string keys = "{";
+  for (int i = 0; i < 20000; ++i) keys += fmt::format("\"{}\":0,", i);
+  EXPECT_THAT(MessageOf(keys), HasSubstr("here.json has an object with more than 10000 keys"));
+  // A walk over the list for each of its elements would take a minute.
+  std::string list = "[";
+  for (int i = 0; i < 300000; ++i) list += "{},";
+  EXPECT_EQ(ParseJson(list + "{}]", "x").size(), 300001u);
+  EXPECT_THROW(ParseJson(R"({"a": 1, "b": 2})", "x", 1), FormatError);
+  EXPECT_EQ(ParseJson(R"([{"a": 1}, {"b": 2}])", "x", 1).size(), 2u);
 }
 
 }  // namespace

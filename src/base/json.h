@@ -12,8 +12,11 @@ namespace csm {
 using Json = nlohmann::ordered_json;
 
 /// Parses `text`; `source` (a file name) is used in messages. Throws FormatError on a syntax
-/// error, on invalid UTF-8 and on nesting deeper than 100.
-Json ParseJson(std::string_view text, std::string_view source);
+/// error, on invalid UTF-8, on nesting deeper than 100 and on objects of more than `max_keys`:
+/// ordered objects look a key up by walking, so one of n keys costs n^2. csm-1b's tensor index has
+/// 538; 10,000 take a quarter of a second.
+inline constexpr size_t kMaxJsonKeys = 10000;
+Json ParseJson(std::string_view text, std::string_view source, size_t max_keys = kMaxJsonKeys);
 Json ParseJsonFile(const std::filesystem::path& path);
 
 /// "an integer", "a list", …: the value's type for messages.
