@@ -419,7 +419,7 @@ struct PaddedInputs {
 };
 
 struct PaddingOptions {
-  std::string padding_side = "left";  ///< "left" or "right"
+  std::optional<std::string> padding_side;  ///< "left" or "right"; none: the inputs' own
   std::optional<int64_t> max_length;  ///< pad to this length; a longer row is an error
 };
 
@@ -434,14 +434,16 @@ struct CsmInputs {
   };
   std::vector<Row> rows;
   int64_t pad_token_id = 0;
+  std::string padding_side = "left";  ///< the checkpoint's
 
+  /// Throws ArgumentError if a clip is codes: HF's arrays hold samples.
   CSM_EXPORT PaddedInputs padded(const PaddingOptions& options = {}) const;
 };
 
 class CSM_EXPORT CsmProcessor {
  public:
   struct Options {
-    bool add_special_tokens = false;  ///< for plain "[0]text" prompts
+    bool add_special_tokens = false;  ///< for plain "[0]text" prompts: BOS before, EOS after
     bool parse_special = false;  ///< HF's behaviour: special tokens in user text become their id
     bool output_labels = false;
     double depth_decoder_labels_ratio = 1.0;  ///< share of audio frames with depth labels
@@ -451,13 +453,21 @@ class CSM_EXPORT CsmProcessor {
   /// Writes tokenizer.json, tokenizer_config.json, processor_config.json, chat_template.jinja.
   void save_pretrained(const std::filesystem::path& dir) const;
 
-  /// A plain prompt such as "[0]Hello"; special tokens written in it are recognised.
+  /// A plain prompt such as "[0]Hello". Special tokens written in it are text, unless
+  /// `parse_special`.
   CsmInputs operator()(std::string_view text, const Options& options) const;
   CsmInputs operator()(std::string_view text) const { return (*this)(text, Options()); }
   CsmInputs operator()(std::span<const std::string> texts, const Options& options) const;
   CsmInputs operator()(std::span<const std::string> texts) const {
     return (*this)(texts, Options());
   }
+  /// Texts with one "<|AUDIO|>" for each clip, in order over all texts; special tokens written in
+  /// them are recognised, `parse_special` or not.
+  CsmInputs operator()(std::span<const std::string> texts, std::span<const Audio> audios,
+                       const Options& options) const;
+  /// Each message is "<|begin_of_text|>[role]text<|end_of_text|>", followed by
+  /// "<|AUDIO|><|audio_eos|>" if it has audio. A message has one text and at most one audio, in
+  /// any order. Throws ArgumentError, FileError, FormatError naming the conversation and message.
   CsmInputs apply_chat_template(const Conversation& conversation, const Options& options) const;
   CsmInputs apply_chat_template(const Conversation& conversation) const {
     return apply_chat_template(conversation, Options());
