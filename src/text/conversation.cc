@@ -1,0 +1,200 @@
+#include "text/conversation.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "base/json.h"
+
+namespace csm {
+namespace text {
+namespace {
+
+constexpr size_t kMaxShownChars = 40;
+
+}  // namespace
+
+Turn ReadTurn(const Message& message) {
+  Turn turn{.role = message.role};
+  const bool is_number =
+      std::all_of(turn.role.begin(), turn.role.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (turn.role.empty() || !is_number) {
+    Fail<ArgumentError>(
+        "role \"{}\" is not a speaker; a speaker is a number in digits, such as "
+        "\"0\"",
+        turn.role.substr(0, kMaxShownChars));
+  }
+  int num_texts = 0;
+  int num_audios = 0;
+  for (const auto& item : message.content) {
+    if (const auto* text = std::get_if<Text>(&item)) {
+      turn.text = text->text;
+      ++num_texts;
+    } else {
+      turn.audio = std::get_if<Audio>(&item);
+      ++num_audios;
+    }
+  }
+  if (num_texts != 1 || num_audios > 1) {
+    Fail<ArgumentError>(
+        "content has {} texts and {} audios; a message has one text and at most "
+        "one audio, the speech of that text",
+        num_texts, num_audios);
+  }
+  return turn;
+}
+
+}  // namespace text
+
+namespace {
+
+// The longest text a model can take is a thousand times smaller.
+constexpr size_t kMaxFileBytes = size_t{16} << 20;
+// Objects of these files have two or three keys.
+constexpr size_t kMaxKeys = 100;
+
+/// Turns JSON into conversations; remembers where it is, for messages.
+class ConversationReader {
+ public:
+  explicit ConversationReader(const std::filesystem::path& file)
+      : file_(file.string()), folder_(file.parent_path()) {}
+
+  std::vector<Conversation> Read(const Json& root) {
+    if (!root.is_array()) {
+      Fail<FormatError>(
+          "{}: the file holds {}; it should hold a list of messages, or a list of "
+          "such lists",
+          file_, JsonTypeName(root));
+    }
+    if (root.empty()) Fail<FormatError>("{}: the list of messages is empty", file_);
+    std::vector<Conversation> conversations;
+    if (!root.front().is_array()) {
+      conversations.push_back(ReadConversation(root));
+      return conversations;
+    }
+    for (const Json& item : root) {
+      conversation_ = static_cast<int64_t>(conversations.size());
+      conversations.push_back(ReadConversation(item));
+    }
+    return conversations;
+  }
+
+ private:
+  template <typename... Args>
+  [[noreturn]] void FailHere(fmt::format_string<Args...> format, Args&&... args) const {
+    std::string place = fmt::format("conversation {}", conversation_);
+    if (message_ >= 0) place += fmt::format(", message {}", message_);
+    Fail<FormatError>("{}: {}: {}", file_, place, fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  Conversation ReadConversation(const Json& list) {
+    message_ = -1;
+    if (!list.is_array()) FailHere("it is {}, not a list of messages", JsonTypeName(list));
+    if (list.empty()) FailHere("it has no messages; at least one is needed");
+    Conversation conversation;
+    for (const Json& item : list) {
+      message_ = static_cast<int64_t>(conversation.size());
+      conversation.push_back(ReadMessage(item));
+    }
+    return conversation;
+  }
+
+  Message ReadMessage(const Json& json) const {
+    if (!json.is_object()) {
+      FailHere("it is {}, not an object with \"role\" and \"content\"", JsonTypeName(json));
+    }
+    Message message;
+    const Json& role = Member(json, "role", "");
+    if (!role.is_string()) {
+      FailHere("role is {}; it should be a string of digits, such as \"0\"", JsonTypeName(role));
+    }
+    message.role = role.get<std::string>();
+    const Json& content = Member(json, "content", "");
+    if (content.is_string()) {
+      message.content.emplace_back(std::in_place_type<Text>, content.get<std::string>());
+    } else if (content.is_array()) {
+      for (const Json& item : content) {
+        const std::string where = fmt::format("content[{}]", message.content.size());
+        ReadItem(item, where, &message);
+      }
+    } else {
+      FailHere("content is {}; it should be a list of texts and audios", JsonTypeName(content));
+    }
+    try {
+      text::ReadTurn(message);
+    } catch (const ArgumentError& error) {
+      FailHere("{}", error.what());
+    }
+    return message;
+  }
+
+  // Built in place: GCC 12 warns without cause about a moved variant.
+  void ReadItem(const Json& item, const std::string& where, Message* message) const {
+    if (!item.is_object()) {
+      FailHere("{} is {}, not an object such as {{\"type\": \"text\", \"text\": \"…\"}}", where,
+               JsonTypeName(item));
+    }
+    const std::string type = StringMember(item, "type", where);
+    if (type == "text") {
+      message->content.emplace_back(std::in_place_type<Text>, StringMember(item, "text", where));
+    } else if (type == "audio") {
+      message->content.emplace_back(std::in_place_type<Audio>, ReadPath(item, where));
+    } else {
+      FailHere("{}.type is \"{}\"; it should be \"text\" or \"audio\"", where, type.substr(0, 40));
+    }
+  }
+
+  /// transformers takes any of these keys for the same thing.
+  std::filesystem::path ReadPath(const Json& item, const std::string& where) const {
+    constexpr std::array kKeys = {"path", "url", "audio"};
+    const auto num_keys = std::count_if(kKeys.begin(), kKeys.end(),
+                                        [&](const char* key) { return item.contains(key); });
+    if (num_keys != 1) {
+      FailHere(
+          "{} has {} of the keys \"path\", \"url\" and \"audio\"; it should have one, an audio "
+          "file",
+          where, num_keys);
+    }
+    const char* key = *std::find_if(kKeys.begin(), kKeys.end(),
+                                    [&](const char* name) { return item.contains(name); });
+    const std::string path = StringMember(item, key, where);
+    if (path.empty() || path.find('\0') != std::string::npos) {
+      FailHere("{}.{} is not the name of a file", where, key);
+    }
+    const bool is_url = path.find("://") != std::string::npos || path.starts_with("data:");
+    if (is_url) {
+      FailHere("{}.{} is the address \"{}\"; nothing is downloaded, so it should be a local file",
+               where, key, path.substr(0, 200));
+    }
+    return folder_ / path;  // an absolute path stays as it is
+  }
+
+  std::string StringMember(const Json& object, const char* key, const std::string& where) const {
+    const Json& value = Member(object, key, where);
+    if (!value.is_string()) {
+      FailHere("{}.{} is {}; it should be a string", where, key, JsonTypeName(value));
+    }
+    return value.get<std::string>();
+  }
+
+  const Json& Member(const Json& object, const char* key, const std::string& where) const {
+    const auto found = object.find(key);
+    if (found == object.end()) FailHere("{}{}{} is missing", where, where.empty() ? "" : ".", key);
+    return *found;
+  }
+
+  std::string file_;
+  std::filesystem::path folder_;
+  int64_t conversation_ = 0;
+  int64_t message_ = -1;
+};
+
+}  // namespace
+
+std::vector<Conversation> load_conversations(const std::filesystem::path& json_file) {
+  const std::string content = ReadFile(json_file, kMaxFileBytes);
+  return ConversationReader(json_file).Read(ParseJson(content, json_file.string(), kMaxKeys));
+}
+
+}  // namespace csm

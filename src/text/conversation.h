@@ -1,0 +1,24 @@
+// What a message of a conversation may hold.
+#ifndef CSM_TEXT_CONVERSATION_H_
+#define CSM_TEXT_CONVERSATION_H_
+
+#include <string_view>
+
+#include "csm/csm.hpp"
+
+namespace csm::text {
+
+/// A message that has been checked: who speaks, what, and how it sounds. Points into the message.
+struct Turn {
+  std::string_view role;
+  std::string_view text;
+  const Audio* audio = nullptr;  ///< null: the turn has no audio
+};
+
+/// Reads a message: a role of decimal digits and, in any order, one text and at most one audio.
+/// Throws ArgumentError with a sentence about the message, to be completed with its place.
+Turn ReadTurn(const Message& message);
+
+}  // namespace csm::text
+
+#endif  // CSM_TEXT_CONVERSATION_H_

@@ -1,0 +1,20 @@
+// Training labels of a processed batch.
+#ifndef CSM_TEXT_LABELS_H_
+#define CSM_TEXT_LABELS_H_
+
+#include <cstdint>
+
+#include "csm/csm.hpp"
+#include "text/processor_files.h"
+
+namespace csm::text {
+
+/// Fills `labels` of every row: the id itself where it stands for audio (`<|AUDIO|>`,
+/// `<|audio_eos|>`), else -100. Of the n audio frames of the whole batch, int(n * (1 - ratio)), as
+/// transformers counts, become -101: codebook 0 only. Which ones is drawn by (seed, row, frame in
+/// the row). Throws ArgumentError if ratio is outside [0, 1].
+void SetLabels(const PromptTokens& tokens, double ratio, uint64_t seed, CsmInputs* inputs);
+
+}  // namespace csm::text
+
+#endif  // CSM_TEXT_LABELS_H_
