@@ -95,7 +95,7 @@ Json ToJson(const GenerationConfig& config) {
   GenerationConfig::visit_fields(default_config, FieldWriter(defaults));
   Json changed = Json::object();
   for (const auto& [key, value] : json.items()) {
-    if (key.ends_with("do_sample") || value != defaults[key]) changed[key] = value;
+    if (value != defaults[key]) changed[key] = value;
   }
   return changed;
 }

@@ -14,7 +14,7 @@ namespace csm::checkpoint {
 /// that follows from the other fields as null, plain RoPE as theta alone.
 Json ToJson(const CsmConfig& config);
 Json ToJson(const MimiConfig& config);
-/// Fields that differ from HF's defaults, and both do_sample.
+/// Only the fields that differ from HF's defaults, as HF does.
 Json ToJson(const GenerationConfig& config);
 
 /// Adds the keys of `original` that `json` lacks, at every level, so that a file read and written

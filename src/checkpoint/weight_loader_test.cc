@@ -1,0 +1,171 @@
+#include "checkpoint/weight_loader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <bit>
+#include <numeric>
+
+#include "checkpoint/safetensors.h"
+#include "checkpoint/test_files.h"
+
+namespace csm::checkpoint {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
+
+float FromBf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
+std::string Bf16Bytes(const std::vector<float>& values) {
+  std::string bytes;
+  for (const float value : values) {
+    const auto bits = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
+    bytes += static_cast<char>(bits & 0xFF);
+    bytes += static_cast<char>(bits >> 8);
+  }
+  return bytes;
+}
+
+// All values of these tests are exact in bf16.
+std::vector<float> Values(const kernels::MatrixView& matrix) {
+  std::vector<float> values(matrix.rows * matrix.cols);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (matrix.dtype == DType::kF32) {
+      values[i] = static_cast<const float*>(matrix.data)[i];
+    } else {
+      EXPECT_EQ(matrix.dtype, DType::kBF16);
+      values[i] = FromBf16(static_cast<const uint16_t*>(matrix.data)[i]);
+    }
+  }
+  return values;
+}
+
+class WeightLoaderTest : public ::testing::Test {
+ protected:
+  // `shift` bytes before the tensors move them off their alignment.
+  std::shared_ptr<const TensorStore> Store(size_t shift = 0) {
+    WriteText(dir_ / "f",
+              Safetensors(
+                  {{"shift", "U8", {static_cast<int64_t>(shift)}, std::string(shift, 's')},
+                   {"matrix", "F32", {2, 3}, FloatBytes({1, 2, 3, 4, 5, 6})},
+                   {"half", "BF16", {2, 2}, Bf16Bytes({1, -2, 3, 0.5F})},
+                   {"heads", "F32", {2, 3, 2}, FloatBytes({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})},
+                   {"vector", "BF16", {3}, Bf16Bytes({1, 2, -3})},
+                   {"long", "I64", {1}, std::string(8, 'x')}}));
+    return std::make_shared<SafetensorsFile>(dir_ / "f");
+  }
+  TemporaryFolder dir_;
+};
+
+TEST_F(WeightLoaderTest, MapsWhatIsStoredAsAsked) {
+  const auto store = Store();
+  for (const std::optional<DType> dtype : {std::optional<DType>(), std::optional(DType::kF32)}) {
+    WeightLoader loader(store, dtype);
+    // The header of these files does not promise alignment; if it is there, nothing is copied.
+    const kernels::MatrixView matrix = loader.Matrix("matrix", 2, 3);
+    EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4, 5, 6));
+    const TensorView* tensor = store->Find("matrix");
+    const bool aligned = reinterpret_cast<uintptr_t>(tensor->bytes.data()) % 4 == 0;
+    EXPECT_EQ(matrix.data == tensor->bytes.data(), aligned);
+  }
+}
+
+TEST_F(WeightLoaderTest, CopiesOrConvertsAtAnyAlignment) {
+  for (size_t shift = 0; shift < 8; ++shift) {
+    WeightLoader as_stored(Store(shift));
+    EXPECT_THAT(Values(as_stored.Matrix("matrix", 2, 3)), ElementsAre(1, 2, 3, 4, 5, 6));
+    EXPECT_THAT(Values(as_stored.Matrix("half", 2, 2)), ElementsAre(1, -2, 3, 0.5F));
+    EXPECT_THAT(as_stored.Vector("vector", 3), ElementsAre(1, 2, -3));
+
+    WeightLoader converted(Store(shift), DType::kBF16);
+    const kernels::MatrixView matrix = converted.Matrix("matrix", 2, 3);
+    EXPECT_EQ(matrix.dtype, DType::kBF16);
+    EXPECT_EQ(matrix.rows, 2u);
+    EXPECT_EQ(matrix.cols, 3u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(matrix.data) % 64, 0u);
+    EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4, 5, 6));
+    EXPECT_THAT(converted.Floats("half", std::array<int64_t, 2>{2, 2}),
+                ElementsAre(1, -2, 3, 0.5F));
+  }
+}
+
+TEST_F(WeightLoaderTest, TransposesHeads) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    WeightLoader loader(Store(1), dtype);
+    const auto heads = loader.TransposedMatrices("heads", 2, 2, 3);
+    ASSERT_EQ(heads.size(), 2u);
+    EXPECT_EQ(heads[1].dtype, dtype);
+    EXPECT_EQ(heads[1].rows, 2u);
+    EXPECT_EQ(heads[1].cols, 3u);
+    EXPECT_THAT(Values(heads[0]), ElementsAre(1, 3, 5, 2, 4, 6));
+    EXPECT_THAT(Values(heads[1]), ElementsAre(7, 9, 11, 8, 10, 12));
+  }
+}
+
+TEST_F(WeightLoaderTest, TransposesBeyondOneBlock) {
+  constexpr int64_t kRows = 37;
+  constexpr int64_t kCols = 18;
+  std::vector<float> values(kRows * kCols);
+  std::iota(values.begin(), values.end(), 0.0F);
+  WriteText(dir_ / "big", Safetensors({{"heads", "F32", {1, kCols, kRows}, FloatBytes(values)}}));
+  WeightLoader loader(std::make_shared<SafetensorsFile>(dir_ / "big"));
+  const auto heads = loader.TransposedMatrices("heads", 1, kRows, kCols);
+  const auto* transposed = static_cast<const float*>(heads[0].data);
+  for (int64_t r = 0; r < kRows; ++r) {
+    for (int64_t c = 0; c < kCols; ++c) {
+      ASSERT_EQ(transposed[r * kCols + c], values[static_cast<size_t>(c * kRows + r)]);
+    }
+  }
+}
+
+TEST_F(WeightLoaderTest, ConvertsMoreThanOneChunk) {
+  // 9 million values are three chunks.
+  constexpr int64_t kRows = 3000;
+  constexpr int64_t kCols = 3000;
+  std::vector<float> values(kRows * kCols);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 251);
+  WriteText(dir_ / "big", Safetensors({{"m", "F32", {kRows, kCols}, FloatBytes(values)}}));
+  WeightLoader loader(std::make_shared<SafetensorsFile>(dir_ / "big"), DType::kBF16);
+  EXPECT_EQ(Values(loader.Matrix("m", kRows, kCols)), values);
+}
+
+TEST_F(WeightLoaderTest, AdoptsInTheLoadersType) {
+  WeightLoader loader(Store());
+  EXPECT_EQ(loader.Adopt({1, 2}, 1, 2).dtype, DType::kF32);
+  WeightLoader half(Store(), DType::kBF16);
+  const kernels::MatrixView matrix = half.Adopt({1, 2, 3, 4}, 2, 2);
+  EXPECT_EQ(matrix.dtype, DType::kBF16);
+  EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4));
+}
+
+TEST_F(WeightLoaderTest, MemoryOutlivesTheLoader) {
+  std::shared_ptr<const void> memory;
+  kernels::MatrixView matrix;
+  std::span<const float> vector;
+  {
+    WeightLoader loader(Store());
+    matrix = loader.Matrix("matrix", 2, 3);
+    vector = loader.Vector("vector", 3);
+    memory = loader.memory();
+  }
+  EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(vector, ElementsAre(1, 2, -3));
+}
+
+TEST_F(WeightLoaderTest, NamesTensorsAtFault) {
+  WeightLoader loader(Store());
+  EXPECT_TRUE(loader.Has("matrix"));
+  EXPECT_FALSE(loader.Has("none"));
+  EXPECT_THAT(MessageOf<FormatError>([&] { loader.Matrix("none", 2, 3); }),
+              HasSubstr("no tensor none, expected one of shape [2, 3]"));
+  EXPECT_THAT(MessageOf<FormatError>([&] { loader.Matrix("matrix", 3, 2); }),
+              HasSubstr("matrix has shape [2, 3], expected [3, 2]"));
+  EXPECT_THAT(MessageOf<FormatError>([&] { loader.Vector("long", 1); }),
+              HasSubstr("has type I64, expected F32, F16 or BF16"));
+}
+
+}  // namespace
+}  // namespace csm::checkpoint
