@@ -97,6 +97,8 @@ AddedTokens::AddedTokens(const TokenizerJson& file, const Vocabulary& vocabulary
   for (const auto& [id, token] : by_id_) {
     (token.normalized ? normalized_ : plain_).Add(token.content, id);
     has_normalized_ = has_normalized_ || token.normalized;
+    has_special_in_vocabulary_ =
+        has_special_in_vocabulary_ || (token.special && vocabulary.Decoded(id).has_value());
   }
 }
 

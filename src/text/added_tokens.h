@@ -60,6 +60,9 @@ class AddedTokens {
 
   const AddedToken* Find(std::string_view content) const;
   const AddedToken* FindId(int32_t id) const;
+  /// Whether the vocabulary has special tokens, too: then text that is not searched for added
+  /// tokens could still merge into one.
+  bool has_special_in_vocabulary() const { return has_special_in_vocabulary_; }
   int32_t max_id() const { return by_id_.empty() ? -1 : by_id_.rbegin()->first; }
 
  private:
@@ -69,6 +72,7 @@ class AddedTokens {
   std::map<int32_t, AddedToken> by_id_;
   std::unordered_map<std::string, int32_t> ids_;
   bool has_normalized_ = false;
+  bool has_special_in_vocabulary_ = false;
   TokenTrie plain_, normalized_;
 };
 

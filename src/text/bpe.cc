@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "text/byte_level.h"
 
 namespace csm::text {
 namespace {
@@ -100,18 +101,26 @@ Bpe::Bpe(const TokenizerJson& file, const Vocabulary& vocabulary) : merges_(file
 void Bpe::ReadMerges(const TokenizerJson& file, const Vocabulary& vocabulary) {
   std::string merged;
   const auto find = [&](std::string_view token, size_t i) {
-    const int32_t id = vocabulary.FindToken(token);
+    const size_t begin = merged.size();
+    const bool is_bytes = AppendBytesOfToken(token, merged);
+    const int32_t id = is_bytes ? vocabulary.Find(std::string_view(merged).substr(begin)) : -1;
     if (id < 0) {
       Fail<FormatError>(
-          "{}: model.merges[{}] needs the token \"{}\", which is not in the vocabulary",
+          "{}: model.merges[{}] has \"{}\", which is not a byte-level token of the vocabulary",
           file.source, i, token);
     }
     return id;
   };
   for (size_t i = 0; i < file.right.size(); ++i) {
-    merged.assign(file.left[i]).append(file.right[i]);
-    merges_.Set(find(file.left[i], i), find(file.right[i], i),
-                {static_cast<uint32_t>(i), find(merged, i)});
+    merged.clear();
+    const int32_t left = find(file.left[i], i);
+    const int32_t right = find(file.right[i], i);
+    const int32_t id = vocabulary.Find(merged);
+    if (id < 0) {
+      Fail<FormatError>("{}: model.merges[{}] makes \"{}{}\", which is not in the vocabulary",
+                        file.source, i, file.left[i], file.right[i]);
+    }
+    merges_.Set(left, right, {static_cast<uint32_t>(i), id});
   }
 }
 
@@ -178,6 +187,13 @@ void Bpe::Encode(std::string_view piece, const Vocabulary& vocabulary, Workspace
   }
   for (int32_t i = 0; i >= 0; i = symbols[static_cast<size_t>(i)].next) {
     ids.push_back(symbols[static_cast<size_t>(i)].id);
+  }
+}
+
+void Bpe::EncodeBytes(std::string_view piece, std::vector<int32_t>& ids) const {
+  for (const char c : piece) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(c)];
+    if (id >= 0) ids.push_back(id);
   }
 }
 

@@ -63,6 +63,8 @@ class Bpe {
   /// are dropped, as `tokenizers` does.
   void Encode(std::string_view piece, const Vocabulary& vocabulary, Workspace& workspace,
               std::vector<int32_t>& ids) const;
+  /// The same without any merge: one id per byte.
+  void EncodeBytes(std::string_view piece, std::vector<int32_t>& ids) const;
 
  private:
   void ReadMerges(const TokenizerJson& file, const Vocabulary& vocabulary);

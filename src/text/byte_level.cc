@@ -37,15 +37,29 @@ constexpr std::array<int16_t, kAlphabetEnd> kInverse = MakeInverse();
 
 }  // namespace
 
+bool AppendBytesOfToken(std::string_view token, std::string& bytes) {
+  const size_t old_size = bytes.size();
+  for (size_t i = 0; i < token.size(); ++i) {
+    // The alphabet ends at U+0143: one byte of UTF-8, or two that begin with C2 to C5. This runs a
+    // million times for Llama-3's file, so it does not decode in general.
+    uint32_t code_point = static_cast<uint8_t>(token[i]);
+    if (code_point >= 0x80) {
+      const uint32_t next = i + 1 < token.size() ? static_cast<uint8_t>(token[++i]) : 0;
+      const bool is_pair = code_point >= 0xC2 && code_point <= 0xC5 && (next & 0xC0) == 0x80;
+      code_point = is_pair ? (code_point & 0x1F) << 6 | (next & 0x3F) : kAlphabetEnd;
+    }
+    if (code_point >= kAlphabetEnd || kInverse[code_point] < 0) {
+      bytes.resize(old_size);
+      return false;
+    }
+    bytes.push_back(static_cast<char>(kInverse[code_point]));
+  }
+  return true;
+}
+
 std::optional<std::string> BytesOfToken(std::string_view token) {
   std::string bytes;
-  bytes.reserve(token.size());
-  while (!token.empty()) {
-    const DecodedCodePoint next = DecodeFirst(token);
-    if (!next.valid || next.value >= kAlphabetEnd || kInverse[next.value] < 0) return std::nullopt;
-    bytes.push_back(static_cast<char>(kInverse[next.value]));
-    token.remove_prefix(static_cast<size_t>(next.length));
-  }
+  if (!AppendBytesOfToken(token, bytes)) return std::nullopt;
   return bytes;
 }
 

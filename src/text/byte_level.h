@@ -9,8 +9,9 @@
 
 namespace csm::text {
 
-/// The bytes that a token (valid UTF-8) of the alphabet stands for; none if a character of it is
-/// not of the alphabet.
+/// Appends the bytes that a token of the alphabet stands for. False, and nothing is appended, if
+/// a character of it is not of the alphabet.
+bool AppendBytesOfToken(std::string_view token, std::string& bytes);
 std::optional<std::string> BytesOfToken(std::string_view token);
 
 /// The inverse: the token of any bytes.

@@ -45,12 +45,36 @@ struct Tokenizer::Impl {
     CheckNormalizerAndDecoder(file);
   }
 
+  bool IsSpecial(int32_t id) const {
+    const text::AddedToken* token = added_tokens.FindId(id);
+    return token != nullptr && token->special;
+  }
+  // Appends the ids of ordinary text.
+  void EncodeText(std::string_view text, bool allow_special, std::vector<int32_t>& ids) const;
+
   text::Vocabulary vocabulary;
   text::Bpe bpe;
   text::AddedTokens added_tokens;
   text::PreTokenizer pre_tokenizer;
   text::PostProcessor post_processor;
 };
+
+void Tokenizer::Impl::EncodeText(std::string_view text, bool allow_special,
+                                 std::vector<int32_t>& ids) const {
+  allow_special = allow_special || !added_tokens.has_special_in_vocabulary();
+  text::Bpe::Workspace workspace;
+  pre_tokenizer.Split(text, [&](std::string_view piece) {
+    const size_t first = ids.size();
+    bpe.Encode(piece, vocabulary, workspace, ids);
+    if (allow_special) return;
+    if (std::none_of(ids.begin() + static_cast<ptrdiff_t>(first), ids.end(),
+                     [&](int32_t id) { return IsSpecial(id); })) {
+      return;
+    }
+    ids.resize(first);
+    bpe.EncodeBytes(piece, ids);
+  });
+}
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
   const std::string content = ReadFile(file);
@@ -81,14 +105,11 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const Options& opt
     sections.emplace_back(text, -1);
   }
   std::vector<int32_t> ids;
-  text::Bpe::Workspace workspace;
   for (const auto& [section, id] : sections) {
     if (id >= 0) {
       ids.push_back(id);
     } else {
-      impl_->pre_tokenizer.Split(section, [&](std::string_view piece) {
-        impl_->bpe.Encode(piece, impl_->vocabulary, workspace, ids);
-      });
+      impl_->EncodeText(section, options.parse_special, ids);
     }
   }
   return options.add_special_tokens ? impl_->post_processor.Process(std::move(ids)) : ids;

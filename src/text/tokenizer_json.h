@@ -19,6 +19,7 @@ class StringList {
     ends_.push_back(chars_.size());
   }
   size_t size() const { return ends_.size(); }
+  size_t num_chars() const { return chars_.size(); }
   std::string_view operator[](size_t i) const {
     const size_t begin = i == 0 ? 0 : ends_[i - 1];
     return std::string_view(chars_).substr(begin, ends_[i] - begin);

@@ -20,14 +20,17 @@ uint32_t HashOf(std::string_view bytes) {
 Vocabulary::Vocabulary(const TokenizerJson& file) {
   const size_t count = file.vocab.size();
   entries_.reserve(count);
+  chars_.reserve(file.vocab.num_chars());
   slots_.assign(std::bit_ceil(2 * count + 2), Slot{0, -1});
   const int32_t max_id = count == 0 ? -1 : *std::max_element(file.ids.begin(), file.ids.end());
   entry_of_id_.assign(static_cast<size_t>(max_id + 1), -1);
   for (size_t i = 0; i < count; ++i) {
     const std::string_view token = file.vocab[i];
-    const std::optional<std::string> bytes = BytesOfToken(token);
-    const std::string_view chars = bytes ? std::string_view(*bytes) : token;
-    if (FindEntry(chars, bytes.has_value()) != nullptr) {
+    const size_t begin = chars_.size();
+    const bool is_bytes = AppendBytesOfToken(token, chars_);
+    if (!is_bytes) chars_.append(token);
+    const std::string_view chars = std::string_view(chars_).substr(begin);
+    if (FindEntry(chars, is_bytes) != nullptr) {
       Fail<FormatError>("{}: model.vocab has \"{}\" twice", file.source, token);
     }
     const int32_t id = file.ids[i];
@@ -36,8 +39,7 @@ Vocabulary::Vocabulary(const TokenizerJson& file) {
                         id, file.vocab[static_cast<size_t>(other)], token);
     }
     const auto entry = static_cast<int32_t>(i);
-    entries_.push_back({chars_.size(), static_cast<uint32_t>(chars.size()), id, bytes.has_value()});
-    chars_.append(chars);
+    entries_.push_back({begin, static_cast<uint32_t>(chars.size()), id, is_bytes});
     entry_of_id_[static_cast<size_t>(id)] = entry;
     const uint32_t hash = HashOf(chars);
     size_t slot = hash & (slots_.size() - 1);
