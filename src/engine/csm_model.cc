@@ -23,6 +23,10 @@ CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
                                   std::move(depth_decoder), std::move(codec), options.dtype}));
 }
 
+void CsmForConditionalGeneration::save_pretrained(const std::filesystem::path& dir) const {
+  checkpoint::SaveCsmCheckpoint(impl_->checkpoint, dir, impl_->dtype);
+}
+
 const CsmConfig& CsmForConditionalGeneration::config() const { return impl_->checkpoint.config; }
 
 const GenerationConfig& CsmForConditionalGeneration::generation_config() const {

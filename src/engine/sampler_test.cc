@@ -145,5 +145,43 @@ TEST(ChooseCode, DrawsFollowTheExactDistribution) {
   EXPECT_LT(ChiSquare(config, LogitsOf(p), warped, 200000), 30);
 }
 
+// The probabilities that transformers' own list of processors gives, tests/goldens/warpers.json.
+TEST(Warp, EqualsTransformers) {
+  const Json goldens =
+      ParseJsonFile(std::filesystem::path(CSM_TEST_DATA_DIR) / "goldens/warpers.json");
+  ASSERT_GT(goldens["cases"].size(), 50U);
+  for (const Json& golden : goldens["cases"]) {
+    SamplingConfig config = NoWarping();
+    SamplingConfig::visit_fields(config, [&](const char* name, auto& field) {
+      const Json& options = golden["options"];
+      if (!options.contains(name)) return;
+      using Field = std::decay_t<decltype(field)>;
+      if constexpr (std::is_same_v<Field, std::optional<double>>) {
+        field = options[name].get<double>();
+      } else {
+        field = options[name].get<Field>();
+      }
+    });
+    std::vector<Candidate> candidates;
+    const Json& logits = goldens["logits"][golden["logits"].get<std::string>()];
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (!logits[i].is_null()) {
+        candidates.push_back({static_cast<int32_t>(i), logits[i].get<float>()});
+      }
+    }
+    Warp(config, candidates);
+    std::vector<double> p(logits.size());
+    double sum = 0;
+    for (const Candidate& c : candidates) sum += std::exp(static_cast<double>(c.score));
+    for (const Candidate& c : candidates) {
+      p[static_cast<size_t>(c.code)] = std::exp(static_cast<double>(c.score)) / sum;
+    }
+    for (size_t i = 0; i < p.size(); ++i) {
+      ASSERT_NEAR(p[i], golden["probabilities"][i].get<double>(), 1e-6)
+          << golden["options"] << " on " << golden["logits"] << ", code " << i;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace csm::engine
