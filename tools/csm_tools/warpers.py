@@ -14,7 +14,7 @@ SINGLE = [
     {},
     {"temperature": 0.9}, {"temperature": 0.05}, {"temperature": 3.0},
     {"top_h": 0.01}, {"top_h": 0.4}, {"top_h": 0.9},
-    {"top_k": 1}, {"top_k": 5}, {"top_k": 20}, {"top_k": 1000},
+    {"top_k": 1}, {"top_k": 3}, {"top_k": 5}, {"top_k": 20}, {"top_k": 1000},
     {"top_p": 0.0}, {"top_p": 0.01}, {"top_p": 0.5}, {"top_p": 0.9}, {"top_p": 0.999},
     {"min_p": 0.0}, {"min_p": 0.02}, {"min_p": 0.3}, {"min_p": 1.0},
     {"typical_p": 0.05}, {"typical_p": 0.5}, {"typical_p": 0.95},
