@@ -8,12 +8,18 @@
 #include "base/json.h"
 
 namespace csm {
-namespace text {
 namespace {
 
-constexpr size_t kMaxShownChars = 40;
+/// The beginning of a text in quotes, fit for a message whatever bytes it has.
+std::string Quoted(std::string_view text) {
+  constexpr size_t kMaxBytes = 80;
+  const Json json(std::string(text.substr(0, kMaxBytes)));
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace
+
+namespace text {
 
 Turn ReadTurn(const Message& message) {
   Turn turn{.role = message.role};
@@ -21,9 +27,9 @@ Turn ReadTurn(const Message& message) {
       std::all_of(turn.role.begin(), turn.role.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (turn.role.empty() || !is_number) {
     Fail<ArgumentError>(
-        "role \"{}\" is not a speaker; a speaker is a number in digits, such as "
+        "role {} is not a speaker; a speaker is a number in digits, such as "
         "\"0\"",
-        turn.role.substr(0, kMaxShownChars));
+        Quoted(turn.role));
   }
   int num_texts = 0;
   int num_audios = 0;
@@ -141,7 +147,7 @@ class ConversationReader {
     } else if (type == "audio") {
       message->content.emplace_back(std::in_place_type<Audio>, ReadPath(item, where));
     } else {
-      FailHere("{}.type is \"{}\"; it should be \"text\" or \"audio\"", where, type.substr(0, 40));
+      FailHere("{}.type is {}; it should be \"text\" or \"audio\"", where, Quoted(type));
     }
   }
 
@@ -164,8 +170,8 @@ class ConversationReader {
     }
     const bool is_url = path.find("://") != std::string::npos || path.starts_with("data:");
     if (is_url) {
-      FailHere("{}.{} is the address \"{}\"; nothing is downloaded, so it should be a local file",
-               where, key, path.substr(0, 200));
+      FailHere("{}.{} is the address {}; nothing is downloaded, so it should be a local file",
+               where, key, Quoted(path));
     }
     return folder_ / path;  // an absolute path stays as it is
   }
@@ -192,9 +198,13 @@ class ConversationReader {
 
 }  // namespace
 
+std::vector<Conversation> text::ParseConversations(std::string_view json,
+                                                   const std::filesystem::path& file) {
+  return ConversationReader(file).Read(ParseJson(json, file.string(), kMaxKeys));
+}
+
 std::vector<Conversation> load_conversations(const std::filesystem::path& json_file) {
-  const std::string content = ReadFile(json_file, kMaxFileBytes);
-  return ConversationReader(json_file).Read(ParseJson(content, json_file.string(), kMaxKeys));
+  return text::ParseConversations(ReadFile(json_file, kMaxFileBytes), json_file);
 }
 
 }  // namespace csm

@@ -2,7 +2,9 @@
 #ifndef CSM_TEXT_CONVERSATION_H_
 #define CSM_TEXT_CONVERSATION_H_
 
+#include <filesystem>
 #include <string_view>
+#include <vector>
 
 #include "csm/csm.hpp"
 
@@ -18,6 +20,10 @@ struct Turn {
 /// Reads a message: a role of decimal digits and, in any order, one text and at most one audio.
 /// Throws ArgumentError with a sentence about the message, to be completed with its place.
 Turn ReadTurn(const Message& message);
+
+/// load_conversations() of a text; `file` is named in messages and its folder holds the audio.
+std::vector<Conversation> ParseConversations(std::string_view json,
+                                             const std::filesystem::path& file);
 
 }  // namespace csm::text
 
