@@ -137,17 +137,17 @@ ConvTranspose1d::ConvTranspose1d(checkpoint::WeightLoader& loader, const std::st
   const size_t columns = taps() * shape.in_channels;
   std::vector<float> dense(depthwise() ? 0 : shape.stride * shape.out_channels * columns);
   if (depthwise()) depthwise_.resize(shape.stride * columns);
-  for (size_t i = 0; i < shape.in_channels; ++i) {
-    for (size_t g = 0; g < group_out; ++g) {
+  for (size_t o = 0; o < shape.out_channels; ++o) {
+    const size_t first_in = o / group_out * group_in;
+    for (size_t i = first_in; i < first_in + group_in; ++i) {
+      const float* kernel = &stored[(i * group_out + o % group_out) * shape.kernel];
       for (size_t k = 0; k < shape.kernel; ++k) {
         const size_t phase = k % shape.stride;
         const size_t column = (taps() - 1 - k / shape.stride) * shape.in_channels + i;
-        const size_t o = i / group_in * group_out + g;
-        const float value = stored[(i * group_out + g) * shape.kernel + k];
         if (depthwise()) {
-          depthwise_[phase * columns + column] = value;
+          depthwise_[phase * columns + column] = kernel[k];
         } else {
-          dense[(phase * shape.out_channels + o) * columns + column] = value;
+          dense[(phase * shape.out_channels + o) * columns + column] = kernel[k];
         }
       }
     }

@@ -10,8 +10,10 @@ namespace csm::mimi {
 namespace {
 
 // Layers run on pieces of about this many floats, so that what they hand to each other (a few times
-// as much) stays in a core's second-level cache while enough rows share each read of the weights.
-constexpr size_t kPieceFloats = 65536;
+// as much) stays near in cache while enough rows share each read of the weights. Measured at the
+// published geometry on an Ice Lake core (1.25 MB second level): 64 K floats cost 2 % more, 32 K 5
+// %.
+constexpr size_t kPieceFloats = 131072;
 
 size_t PieceRows(size_t channels) { return std::max<size_t>(1, kPieceFloats / channels); }
 
