@@ -1,0 +1,89 @@
+#include "cli/generate_request.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cli/commands.h"
+
+namespace csm::cli {
+
+int64_t GenerateRequest::MaxFrames() const {
+  constexpr int64_t kDefaultFrames = 20;
+  if (config.max_new_tokens) return *config.max_new_tokens;
+  return config.max_length ? *config.max_length - prompt_length : kDefaultFrames;
+}
+
+void GenerateOptions::AddTo(CLI::App& command) {
+  prompt_.AddTo(command);
+  model_.AddModelTo(command);
+  command.add_flag("--parse-special", parse_special_,
+                   "Let special tokens in the text be tokens, as transformers does");
+  audio_.AddTo(command);
+  command
+      .add_option("--codes", codes_,
+                  "JSON file for the codes (-: standard output);\n"
+                  "without --output, no audio is made")
+      ->type_name("FILE");
+  command.add_option("--timing-json", timing_json_, "JSON file for times and memory")
+      ->type_name("FILE");
+  command.add_flag("--quiet", quiet_, "Show no progress");
+  generation_.AddTo(command);
+  model_.AddLoadingTo(command);
+}
+
+GenerateRequest GenerateOptions::Read() const {
+  GenerateRequest request;
+  request.dir = model_.Dir();
+  request.model_config = CsmConfig::from_pretrained(request.dir);
+  request.config = generation_.Apply(GenerationConfig::from_pretrained(request.dir));
+  request.config.output_audio = !audio_.output().empty();
+  const Prompt prompt = prompt_.Read();
+  request.is_batch = prompt.is_batch || request.config.num_return_sequences > 1;
+  CheckTargets(request);
+  const auto processor = CsmProcessor::from_pretrained(request.dir);
+  request.inputs =
+      processor.apply_chat_template(prompt.conversations, {.parse_special = parse_special_});
+  for (const CsmInputs::Row& row : request.inputs.rows) {
+    request.prompt_length = std::max(request.prompt_length, std::ssize(row.input_ids));
+  }
+  FitToPositions(request);
+  return request;
+}
+
+void GenerateOptions::CheckTargets(const GenerateRequest& request) const {
+  if (audio_.output().empty() && codes_.empty()) {
+    throw UsageError("there is nothing to write: give --output FILE, --codes FILE or both");
+  }
+  if (audio_.is_stream() && codes_ == "-") {
+    throw UsageError("--output - and --codes - both want standard output");
+  }
+  audio_.CheckStream(request.is_batch);
+  audio_.CheckWritable(request.SamplingRate());
+  CheckTextWritable(codes_);
+  CheckTextWritable(timing_json_);
+}
+
+void GenerateOptions::FitToPositions(GenerateRequest& request) const {
+  const int64_t positions = request.model_config.max_position_embeddings;
+  const int64_t room = positions - request.prompt_length;
+  if (room <= 0) {
+    Fail<ArgumentError>(
+        "the prompt has {} positions and leaves no room for speech, since the model has {} "
+        "(max_position_embeddings)",
+        request.prompt_length, positions);
+  }
+  const int64_t frames = request.MaxFrames();
+  if (frames <= room) return;
+  if (generation_.IsGiven("--max-new-tokens")) {
+    Fail<ArgumentError>(
+        "the prompt has {} positions and {} frames are asked for, more than the model's {} "
+        "(max_position_embeddings): use --max-new-tokens {} or less",
+        request.prompt_length, frames, positions, room);
+  }
+  fmt::print(stderr,
+             "csm: at most {} frames instead of {}, since the prompt has {} of {} positions\n",
+             room, frames, request.prompt_length, positions);
+  request.config.max_new_tokens = room;
+}
+
+}  // namespace csm::cli

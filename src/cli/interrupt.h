@@ -1,0 +1,25 @@
+// Ctrl-C as a flag that long work looks at, so that it can end with everything in order.
+#ifndef CSM_CLI_INTERRUPT_H_
+#define CSM_CLI_INTERRUPT_H_
+
+namespace csm::cli {
+
+/// While it lives, the first SIGINT or SIGTERM sets the flag; another one ends the process at
+/// once, for work that does not look. At most one at a time.
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+};
+
+/// Whether a signal has come since the guard was made.
+bool IsInterrupted();
+
+/// Says so on standard error; returns kExitInterrupted.
+int ReportInterrupted();
+
+}  // namespace csm::cli
+
+#endif  // CSM_CLI_INTERRUPT_H_

@@ -1,0 +1,73 @@
+#include "cli/model_options.h"
+
+#include <cstdlib>
+#include <system_error>
+#include <vector>
+
+#include "base/error.h"
+#include "checkpoint/model_dir.h"
+
+namespace csm::cli {
+namespace {
+
+/// Where the voice that ships is, seen from bin/csm: installed under the same prefix, or in the
+/// source tree that holds build/PRESET/bin/csm.
+constexpr const char* kShippedVoices[] = {"../share/csm/models/csm-tiny",
+                                          "../../../models/csm-tiny"};
+
+std::filesystem::path ShippedVoice() {
+  std::error_code error;
+  const std::filesystem::path bin =
+      std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  std::vector<std::string> places;
+  for (const char* voice : kShippedVoices) {
+    const std::filesystem::path dir = (bin / voice).lexically_normal();
+    if (std::filesystem::exists(dir / "config.json", error)) return dir;
+    places.push_back(dir.string());
+  }
+  Fail<FileError>(
+      "no model was given and no voice is installed in {}: use --model DIR, or set CSM_MODEL",
+      fmt::join(places, " or "));
+}
+
+DType ParseDType(const std::string& name) {
+  if (name == "f32") return DType::kF32;
+  return name == "f16" ? DType::kF16 : DType::kBF16;
+}
+
+}  // namespace
+
+CLI::Option* ModelOptions::AddModelTo(CLI::App& command) {
+  return command
+      .add_option("--model", model_,
+                  "Checkpoint folder, or the name of one in the Hugging Face cache\n"
+                  "(default: the environment's CSM_MODEL, else the voice that ships)")
+      ->type_name("DIR");
+}
+
+void ModelOptions::AddLoadingTo(CLI::App& command) {
+  command.add_option("--dtype", dtype_, "Convert the weights (default: as stored)")
+      ->type_name("f32|f16|bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}).description(""));
+  command.add_option("--threads", threads_, "Threads to compute on (default: one per core)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024).description(""));
+}
+
+std::filesystem::path ModelOptions::Dir() const {
+  if (!model_.empty()) return checkpoint::ResolveModelDir(model_);
+  const char* from_environment = std::getenv("CSM_MODEL");
+  if (from_environment != nullptr && *from_environment != '\0') {
+    return checkpoint::ResolveModelDir(from_environment);
+  }
+  return ShippedVoice();
+}
+
+LoadOptions ModelOptions::Load() const {
+  LoadOptions options;
+  if (!dtype_.empty()) options.dtype = ParseDType(dtype_);
+  options.runtime = Runtime(threads_);
+  return options;
+}
+
+}  // namespace csm::cli

@@ -1,0 +1,32 @@
+// --model, --dtype, --threads: the options of every subcommand that runs a model.
+#ifndef CSM_CLI_MODEL_OPTIONS_H_
+#define CSM_CLI_MODEL_OPTIONS_H_
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <string>
+
+#include "csm/csm.hpp"
+
+namespace csm::cli {
+
+/// Must outlive the parsing of the App.
+class ModelOptions {
+ public:
+  CLI::Option* AddModelTo(CLI::App& command);  ///< --model
+  void AddLoadingTo(CLI::App& command);        ///< --dtype, --threads
+
+  /// --model, else the environment's CSM_MODEL, else the voice that ships. Throws FileError that
+  /// says where was looked.
+  std::filesystem::path Dir() const;
+  LoadOptions Load() const;
+
+ private:
+  std::string model_;
+  std::string dtype_;
+  int threads_ = 0;
+};
+
+}  // namespace csm::cli
+
+#endif  // CSM_CLI_MODEL_OPTIONS_H_

@@ -1,0 +1,45 @@
+// What is to be said: --text, --text-file or --conversation.
+#ifndef CSM_CLI_PROMPT_OPTIONS_H_
+#define CSM_CLI_PROMPT_OPTIONS_H_
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "csm/csm.hpp"
+
+namespace csm::cli {
+
+struct Prompt {
+  std::vector<Conversation> conversations;
+  bool is_batch = false;  ///< a list of conversations was given, be it of one
+};
+
+/// Must outlive the parsing of the App.
+class PromptOptions {
+ public:
+  void AddTo(CLI::App& command);
+
+  /// Reads the files and standard input. Throws UsageError unless there is one prompt; FileError,
+  /// FormatError.
+  Prompt Read() const;
+
+ private:
+  void Check() const;
+
+  std::string text_;
+  std::string text_file_;
+  std::string conversation_file_;
+  std::string speaker_ = "0";
+  CLI::Option* text_option_ = nullptr;
+  CLI::Option* text_file_option_ = nullptr;
+  CLI::Option* conversation_option_ = nullptr;
+  CLI::Option* speaker_option_ = nullptr;
+};
+
+/// All of standard input. Throws FileError, also beyond `max_bytes`.
+std::string ReadStandardInput(size_t max_bytes);
+
+}  // namespace csm::cli
+
+#endif  // CSM_CLI_PROMPT_OPTIONS_H_
