@@ -15,12 +15,13 @@ HWY_BEFORE_NAMESPACE();
 namespace csm::kernels {
 namespace HWY_NAMESPACE {
 
-static_assert(kTileRows <= kMaxTileRows);
+static_assert(kTileRows <= kMaxTileRows && kLanes <= 16);
 
 // The outputs of a tile: y = sum (+ y) (+ bias), in this order. `num_outputs` <= kTileOutputs.
 template <size_t kR>
 HWY_INLINE void Finish(const Sums<kR>& sums, const MatMulTask& task, size_t row, size_t output,
                        size_t num_outputs) {
+#pragma GCC unroll 8
   for (size_t r = 0; r < kR; ++r) {
     float out[kTileOutputs];
     SumLanes4(sums.v[r][0], sums.v[r][1], sums.v[r][2], sums.v[r][3], out);
@@ -53,117 +54,127 @@ HWY_NOINLINE void StreamWeights(const MatMulTask& task) {
   }
 }
 
-// Many rows: kTileOutputs weight rows at a time are widened to `packed`, which stays in the
-// first-level cache while tiles of x stream through. Bound: multiply-adds.
-// Sums wait in `carry` between blocks of kBlockCols columns.
-constexpr size_t kPackedStride = kBlockCols + 16;  // rows of a tile fall on different cache sets
+// Many rows: a block of weights is widened once and stays in the second-level cache; a tile of x
+// stays in the first while the block's tiles pass by it. Sums of the columns so far wait in
+// `carry`. Bound: multiply-adds.
+struct Block {
+  size_t output, num_outputs;
+  size_t begin, num_cols;  // columns
+};
+
+// Copies n columns of a row as f32; zeros fill the last vector.
+template <class T>
+HWY_INLINE void PackRow(const T* from, size_t n, float* HWY_RESTRICT to) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) hn::Store(LoadF32(from + i), DF(), to + i);
+  if (i < n) hn::Store(LoadF32(from + i, n - i), DF(), to + i);
+}
 
 template <class T>
-HWY_INLINE void Pack(const MatMulTask& task, size_t output, size_t begin, size_t n,
-                     float* HWY_RESTRICT packed) {
-  const T* weight = static_cast<const T*>(task.weight.data);
-  for (size_t c = 0; c < kTileOutputs; ++c) {
-    const T* from = weight + std::min(output + c, task.weight.rows - 1) * task.weight.cols + begin;
-    float* to = packed + c * kPackedStride;
-    size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) hn::Store(LoadF32(from + i), DF(), to + i);
-    if (i < n) hn::Store(LoadF32(from + i, n - i), DF(), to + i);
+HWY_NOINLINE void PackBlock(const MatMulTask& task, const Block& block) {
+  const T* weight = static_cast<const T*>(task.weight.data) + block.begin;
+  const size_t num_rows = (block.num_outputs + kTileOutputs - 1) / kTileOutputs * kTileOutputs;
+  for (size_t c = 0; c < num_rows; ++c) {  // past the last: computed, not stored
+    const size_t output = block.output + std::min(c, block.num_outputs - 1);
+    PackRow(weight + output * task.weight.cols, block.num_cols,
+            task.scratch->weights + c * kPackedStride);
   }
 }
 
-struct Block {
-  size_t row, output, num_outputs;
-  size_t begin, num_cols;
-  bool first, last;  // of the columns
-};
+// The block's columns of rows [row, row + num_rows). A vector that straddles two cache lines costs
+// two loads, and every tile loads them again: rows that do not start on a line are copied.
+HWY_INLINE RowsView TileOfX(const MatMulTask& task, const Block& block, size_t row,
+                            size_t num_rows) {
+  const float* x = task.x.data + row * task.x.stride + block.begin;
+  constexpr size_t kLine = 64;
+  if (reinterpret_cast<uintptr_t>(x) % kLine == 0 && task.x.stride * sizeof(float) % kLine == 0) {
+    return {x, num_rows, task.x.stride};
+  }
+  for (size_t r = 0; r < num_rows; ++r) {
+    PackRow(x + r * task.x.stride, block.num_cols, task.scratch->x + r * kPackedStride);
+  }
+  return {task.scratch->x, num_rows, kPackedStride};
+}
 
+// The tile `x` of rows from `row` on, times packed weight rows [c, c + kTileOutputs) of the block.
 template <size_t kR>
-HWY_NOINLINE void PackedTile(const MatMulTask& task, const Block& block,
-                             const float* HWY_RESTRICT packed, float* HWY_RESTRICT carry) {
+HWY_NOINLINE void PackedTile(const MatMulTask& task, const Block& block, const RowsView& x,
+                             size_t row, size_t c, float* HWY_RESTRICT carry) {
   const float* w[kTileOutputs];
-  for (size_t c = 0; c < kTileOutputs; ++c) w[c] = packed + c * kPackedStride;
+  for (size_t k = 0; k < kTileOutputs; ++k) w[k] = task.scratch->weights + (c + k) * kPackedStride;
   Sums<kR> sums;
-  if (block.first) {
+  if (block.begin == 0) {
     Clear(sums);
   } else {
 #pragma GCC unroll 8
     for (size_t r = 0; r < kR; ++r) {
 #pragma GCC unroll 8
-      for (size_t c = 0; c < kTileOutputs; ++c) {
-        sums.v[r][c] = hn::Load(DF(), carry + (r * kTileOutputs + c) * kLanes);
+      for (size_t k = 0; k < kTileOutputs; ++k) {
+        sums.v[r][k] = hn::Load(DF(), carry + (r * kTileOutputs + k) * kLanes);
       }
     }
   }
-  const float* x = task.x.data + block.row * task.x.stride + block.begin;
-  MulAddColumns(x, task.x.stride, w, block.num_cols, sums);
-  if (block.last) {
-    Finish(sums, task, block.row, block.output, block.num_outputs);
+  MulAddColumns(x.data, x.stride, w, block.num_cols, sums);
+  if (block.begin + block.num_cols == task.weight.cols) {
+    Finish(sums, task, row, block.output + c, std::min(kTileOutputs, block.num_outputs - c));
     return;
   }
 #pragma GCC unroll 8
   for (size_t r = 0; r < kR; ++r) {
 #pragma GCC unroll 8
-    for (size_t c = 0; c < kTileOutputs; ++c) {
-      hn::Store(sums.v[r][c], DF(), carry + (r * kTileOutputs + c) * kLanes);
+    for (size_t k = 0; k < kTileOutputs; ++k) {
+      hn::Store(sums.v[r][k], DF(), carry + (r * kTileOutputs + k) * kLanes);
+    }
+  }
+}
+
+template <size_t kR = kTileRows>
+HWY_INLINE void PackedTileOf(const MatMulTask& task, const Block& block, const RowsView& x,
+                             size_t row, size_t c, float* HWY_RESTRICT carry) {
+  if (x.num_rows == kR) return PackedTile<kR>(task, block, x, row, c, carry);
+  if constexpr (kR > 1) PackedTileOf<kR - 1>(task, block, x, row, c, carry);
+}
+
+HWY_INLINE void MultiplyBlock(const MatMulTask& task, const Block& block) {
+  float* carry = task.scratch->carry;
+  for (size_t row = 0; row < task.x.num_rows; row += kTileRows) {
+    const RowsView x = TileOfX(task, block, row, std::min(kTileRows, task.x.num_rows - row));
+    for (size_t c = 0; c < block.num_outputs; c += kTileOutputs) {
+      PackedTileOf(task, block, x, row, c, carry);
+      if (block.num_cols < task.weight.cols) carry += x.num_rows * kTileOutputs * kLanes;
     }
   }
 }
 
 template <class T>
-HWY_NOINLINE void PackWeights(const MatMulTask& task) {
-  HWY_ALIGN float packed[kTileOutputs * kPackedStride];
-  HWY_ALIGN float carry[kRowsPerPass * kOutputsPerTask * kLanes];
-  using Tile = void (*)(const MatMulTask&, const Block&, const float*, float*);
-  static constexpr Tile kTiles[] = {
-    nullptr,
-    PackedTile<1>,
-    PackedTile<2>,
-    PackedTile<3>,
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
-    PackedTile<4>,
-    PackedTile<5>,
-    PackedTile<6>
-#endif
-  };
+HWY_NOINLINE void KeepWeights(const MatMulTask& task) {
   const size_t cols = task.weight.cols;
-  const size_t outputs = task.weight.rows;
-  size_t begin = 0;
-  do {  // once even without columns: the outputs are then the bias
-    const size_t n = std::min(kBlockCols, cols - begin);
-    float* next_carry = carry;
-    for (size_t o = 0; o < outputs; o += kTileOutputs) {
-      Pack<T>(task, o, begin, n, packed);
-      for (size_t row = 0; row < task.x.num_rows; row += kTileRows) {
-        const size_t num_rows = std::min(kTileRows, task.x.num_rows - row);
-        const Block block = {
-            row, o, std::min(kTileOutputs, outputs - o), begin, n, begin == 0, begin + n == cols};
-        kTiles[num_rows](task, block, packed, next_carry);
-        next_carry += num_rows * kTileOutputs * kLanes;
-      }
-    }
-    begin += n;
-  } while (begin < cols);
+  const size_t step = cols > kBlockCols ? kCarriedOutputs : kBlockOutputs;
+  Block block;
+  for (block.output = 0; block.output < task.weight.rows; block.output += step) {
+    block.num_outputs = std::min(step, task.weight.rows - block.output);
+    block.begin = 0;
+    do {  // once even without columns: the outputs are then the bias
+      block.num_cols = std::min(kBlockCols, cols - block.begin);
+      PackBlock<T>(task, block);
+      MultiplyBlock(task, block);
+      block.begin += block.num_cols;
+    } while (block.begin < cols);
+  }
+}
+
+template <class T, size_t kR = kTileRows>
+HWY_INLINE void StreamWeightsOf(const MatMulTask& task) {
+  if (task.x.num_rows == kR) return StreamWeights<kR, T>(task);
+  if constexpr (kR > 1) StreamWeightsOf<T, kR - 1>(task);
 }
 
 template <class T>
 HWY_INLINE void RunTaskOf(const MatMulTask& task) {
-  switch (task.x.num_rows) {
-    case 1:
-      return StreamWeights<1, T>(task);
-    case 2:
-      return StreamWeights<2, T>(task);
-    case 3:
-      return StreamWeights<3, T>(task);
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
-    case 4:
-      return StreamWeights<4, T>(task);
-    case 5:
-      return StreamWeights<5, T>(task);
-    case 6:
-      return StreamWeights<6, T>(task);
-#endif
-    default:
-      return PackWeights<T>(task);
+  if (task.x.num_rows <= kTileRows) {
+    StreamWeightsOf<T>(task);
+  } else {
+    KeepWeights<T>(task);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <memory>
 
 #include "kernels/matmul_task.h"
 
@@ -38,16 +39,24 @@ size_t NumOutputBlocks(const Product& product, const Cut& cut) {
   return DivideRoundUp(product.weight.rows, cut.outputs_per_task);
 }
 
+// Several tasks a thread even out threads of unequal speed.
+constexpr size_t kTasksPerThread = 4;
+
 Cut ChooseCut(const RowsView& x, size_t total_outputs, size_t num_threads) {
   // Rows in equal passes, so that no pass reads all weights for a few left-over rows.
   const size_t num_passes = DivideRoundUp(x.num_rows, kRowsPerPass);
   const size_t rows =
       std::min(kRowsPerPass, RoundUp(DivideRoundUp(x.num_rows, num_passes), kMaxTileRows));
-  // Several tasks a thread even out threads of unequal speed.
-  constexpr size_t kTasksPerThread = 4;
+  if (num_threads == 1) return {rows, total_outputs};
   const size_t wanted = DivideRoundUp(kTasksPerThread * num_threads, num_passes);
-  const size_t outputs = RoundUp(DivideRoundUp(total_outputs, wanted), 8);
-  return {rows, std::clamp<size_t>(outputs, 8, kOutputsPerTask)};
+  const size_t unit = x.num_rows <= kMaxTileRows ? 8 : kCarriedOutputs;
+  return {rows, RoundUp(DivideRoundUp(total_outputs, wanted), unit)};
+}
+
+// Of the calling thread, kept for its next call.
+MatMulScratch* ThreadScratch() {
+  thread_local const auto scratch = std::make_unique_for_overwrite<MatMulScratch>();
+  return scratch.get();
 }
 
 MatMulTask TaskAt(const RowsView& x, const Product& product, const Cut& cut, size_t index) {
@@ -62,6 +71,7 @@ MatMulTask TaskAt(const RowsView& x, const Product& product, const Cut& cut, siz
   task.y = product.y + row * product.y_stride + output;
   task.y_stride = product.y_stride;
   task.accumulate = product.accumulate;
+  task.scratch = task.x.num_rows <= 1 ? nullptr : ThreadScratch();
   return task;
 }
 

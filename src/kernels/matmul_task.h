@@ -9,19 +9,31 @@
 
 namespace csm::kernels {
 
+/// Rows of x in a register tile, at most; fewer rows need no scratch.
 constexpr size_t kMaxTileRows = 6;
 
-/// Columns of weights that are widened at once; kOutputsPerTask rows of them.
+/// A block of weights: columns and outputs, and how far apart its packed rows are: one cache line
+/// more than the columns, so that rows of a tile fall on different cache sets.
 constexpr size_t kBlockCols = 1024;
-constexpr size_t kOutputsPerTask = 32;
+constexpr size_t kBlockOutputs = 64;
+constexpr size_t kCarriedOutputs = 32;  // if there are more columns than a block's
+constexpr size_t kPackedStride = kBlockCols + 16;
+
+/// What a thread needs besides x, weights and y: 0.5 MB, which fits a second-level cache.
+struct MatMulScratch {
+  alignas(64) float x[kMaxTileRows * kPackedStride];
+  alignas(64) float weights[kBlockOutputs * kPackedStride];
+  alignas(64) float carry[kRowsPerPass * kCarriedOutputs * 16];  // 16: lanes of AVX-512
+};
 
 struct MatMulTask {
-  RowsView x;         ///< at most kRowsPerPass rows
-  MatrixView weight;  ///< at most kOutputsPerTask rows when there are more than kMaxTileRows of x
+  RowsView x;  ///< at most kRowsPerPass rows
+  MatrixView weight;
   const float* bias;  ///< of the first of these outputs, or null
   float* y;           ///< of the first row and output
   size_t y_stride;
   bool accumulate;
+  MatMulScratch* scratch;  ///< may be null for one row
 };
 
 }  // namespace csm::kernels

@@ -1,0 +1,109 @@
+#include "kernels/machine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <vector>
+
+// Highway asks for this order.
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/machine.cc"
+#include "kernels/targets.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/load-inl.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace csm::kernels {
+namespace HWY_NAMESPACE {
+
+// The sum keeps the compiler from dropping the loads.
+float ReadAll(const float* data, size_t n) {
+  VF sums[4] = {hn::Zero(DF()), hn::Zero(DF()), hn::Zero(DF()), hn::Zero(DF())};
+  for (size_t i = 0; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (size_t k = 0; k < 4; ++k) sums[k] = hn::Add(sums[k], LoadF32(data + i + k * kLanes));
+  }
+  return SumLanes(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
+}
+
+// Twelve independent chains: more than any processor's latency times its multiply-adds a cycle.
+constexpr size_t kChains = 12;
+
+float MulAddMany(size_t rounds, float factor, size_t& num_mul_adds) {
+  const VF f = hn::Set(DF(), factor);
+  VF sums[kChains];
+#pragma GCC unroll 16
+  for (size_t k = 0; k < kChains; ++k) sums[k] = hn::Set(DF(), static_cast<float>(k));
+  for (size_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (size_t k = 0; k < kChains; ++k) sums[k] = hn::MulAdd(sums[k], f, f);
+  }
+  VF total = sums[0];
+  for (size_t k = 1; k < kChains; ++k) total = hn::Add(total, sums[k]);
+  num_mul_adds = rounds * kChains * kLanes;
+  return SumLanes(total);
+}
+
+const char* TargetHere() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace csm::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace csm::kernels {
+namespace {
+
+HWY_EXPORT(ReadAll);
+HWY_EXPORT(MulAddMany);
+HWY_EXPORT(TargetHere);
+
+// Seconds of the fastest of `repeats` runs; other programs can only slow a run down.
+template <typename F>
+double BestSeconds(int repeats, const F& f) {
+  double best = 1e30;
+  for (int i = 0; i < repeats; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    f();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::min(best, seconds.count());
+  }
+  return best;
+}
+
+std::atomic<float> sink;  // where results go that only keep the work alive
+
+}  // namespace
+
+const char* InstructionSet() { return HWY_DYNAMIC_DISPATCH(TargetHere)(); }
+
+double MeasureReadBandwidth(ThreadPool& pool) {
+  constexpr size_t kPart = 256 * 1024;  // floats a task: 1 MiB
+  constexpr size_t kParts = 256;
+  const std::vector<float> data(kPart * kParts, 1.0f);
+  const double seconds = BestSeconds(8, [&] {
+    pool.ParallelFor(kParts, [&](size_t i) {
+      sink = HWY_DYNAMIC_DISPATCH(ReadAll)(data.data() + i * kPart, kPart);
+    });
+  });
+  return static_cast<double>(data.size() * sizeof(float)) / seconds;
+}
+
+double MeasureMulAddRate(ThreadPool& pool) {
+  const size_t num_tasks = static_cast<size_t>(pool.num_threads());
+  std::atomic<size_t> total{0};
+  const double seconds = BestSeconds(5, [&] {
+    total = 0;
+    pool.ParallelFor(num_tasks, [&](size_t) {
+      size_t count = 0;
+      sink = HWY_DYNAMIC_DISPATCH(MulAddMany)(1000 * 1000, 0.5f, count);
+      total += count;
+    });
+  });
+  return static_cast<double>(total) / seconds;
+}
+
+}  // namespace csm::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,21 @@
+// What this machine can do, measured: the yardsticks of the benchmarks.
+#ifndef CSM_KERNELS_MACHINE_H_
+#define CSM_KERNELS_MACHINE_H_
+
+#include "base/thread_pool.h"
+
+namespace csm::kernels {
+
+/// Name of the instruction set the kernels use here ("AVX3" is AVX-512).
+const char* InstructionSet();
+
+/// Bytes per second that all threads of the pool together read from memory (not cache): the best
+/// of several passes over 256 MiB. Allocates that much and takes about 0.3 s.
+double MeasureReadBandwidth(ThreadPool& pool);
+
+/// Multiply-adds of f32 per second that all threads together do on data in registers. About 0.1 s.
+double MeasureMulAddRate(ThreadPool& pool);
+
+}  // namespace csm::kernels
+
+#endif  // CSM_KERNELS_MACHINE_H_
