@@ -36,24 +36,33 @@ bool SpinUntil(const Ready& ready) {
   }
 }
 
+// state_: job number (20 bits), closed (1 bit), workers in the job (11 bits). A worker that misses
+// a job loses nothing, so the job number may wrap around.
+constexpr uint32_t kOneWorker = 1;
+constexpr uint32_t kWorkersMask = (1U << 11) - 1;
+constexpr uint32_t kClosed = 1U << 11;
+constexpr uint32_t kOneJob = 1U << 12;
+
+constexpr uint32_t JobOf(uint32_t state) { return state / kOneJob; }
+
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads) : state_(kClosed) {
   for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { WorkerLoop(); });
 }
 
 ThreadPool::~ThreadPool() {
   stop_.store(true);
-  generation_.fetch_add(1);
-  generation_.notify_all();
+  state_.fetch_add(kOneJob);  // still closed: wakes the workers without letting them enter
+  state_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::Work(size_t num_tasks, const TaskRef& task) {
+void ThreadPool::Work() {
   for (;;) {
     const size_t i = next_task_.fetch_add(1, std::memory_order_relaxed);
-    if (i >= num_tasks) return;
-    task.call(task.object, i);
+    if (i >= num_tasks_) return;
+    task_.call(task_.object, i);
   }
 }
 
@@ -68,30 +77,44 @@ void ThreadPool::Run(size_t num_tasks, TaskRef task) {
   num_tasks_ = num_tasks;
   task_ = task;
   next_task_.store(0, std::memory_order_relaxed);
-  num_working_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1);
-  if (num_sleeping_.load() > 0) generation_.notify_all();
-  Work(num_tasks, task);
-  while (!SpinUntil([&] { return num_working_.load(std::memory_order_acquire) == 0; })) {
-    std::this_thread::yield();
-  }
+  state_.store((JobOf(state_.load(std::memory_order_relaxed)) + 1) * kOneJob);
+  if (num_sleeping_.load() > 0) state_.notify_all();
+  Work();
+  // Every task is taken. Only workers that took one are waited for: one that the system has not
+  // given a core yet is not, which on a busy machine is the difference between work and waiting.
+  state_.fetch_or(kClosed, std::memory_order_acq_rel);
+  const auto all_left = [&] {
+    return (state_.load(std::memory_order_acquire) & kWorkersMask) == 0;
+  };
+  while (!SpinUntil(all_left)) std::this_thread::yield();
   busy_.store(false, std::memory_order_release);
 }
 
-void ThreadPool::WorkerLoop() {
-  uint32_t seen = 0;
-  for (;;) {
-    if (!SpinUntil([&] { return generation_.load(std::memory_order_acquire) != seen; })) {
-      // Counting first and waiting on `seen` second loses no wake-up: a job that starts in between
-      // has changed generation_, and wait() returns at once.
-      num_sleeping_.fetch_add(1);
-      generation_.wait(seen);
-      num_sleeping_.fetch_sub(1);
+bool ThreadPool::TryEnter(uint32_t& seen_job) {
+  uint32_t state = state_.load(std::memory_order_acquire);
+  while ((state & kClosed) == 0 && JobOf(state) != seen_job) {
+    if (state_.compare_exchange_weak(state, state + kOneWorker, std::memory_order_acq_rel)) {
+      seen_job = JobOf(state);
+      return true;
     }
-    if (stop_.load()) return;
-    seen = generation_.load(std::memory_order_acquire);
-    Work(num_tasks_, task_);
-    num_working_.fetch_sub(1, std::memory_order_release);
+  }
+  return false;
+}
+
+void ThreadPool::WorkerLoop() {
+  uint32_t seen_job = 0;
+  while (!stop_.load(std::memory_order_relaxed)) {
+    if (SpinUntil([&] { return TryEnter(seen_job); })) {
+      Work();
+      state_.fetch_sub(kOneWorker, std::memory_order_release);
+      continue;
+    }
+    // Counting first and comparing second loses no wake-up: a job that starts in between has
+    // changed state_, and wait() returns at once.
+    num_sleeping_.fetch_add(1);
+    const uint32_t state = state_.load();
+    if ((state & kClosed) != 0 && !stop_.load()) state_.wait(state);
+    num_sleeping_.fetch_sub(1);
   }
 }
 

@@ -40,17 +40,18 @@ class ThreadPool {
     void (*call)(const void* object, size_t i) = nullptr;
   };
   void Run(size_t num_tasks, TaskRef task);
-  void Work(size_t num_tasks, const TaskRef& task);
+  void Work();
   void WorkerLoop();
+  bool TryEnter(uint32_t& seen_job);
 
-  // Where the threads meet, each word on a cache line of its own.
-  alignas(64) std::atomic<bool> busy_{false};        // a caller owns the workers
-  alignas(64) std::atomic<uint32_t> generation_{0};  // grows with each job; odd bit unused
+  // Where the threads meet, each word on a cache line of its own. state_ holds the number of the
+  // current job, whether workers may still enter it, and how many are in it (thread_pool.cc).
+  alignas(64) std::atomic<bool> busy_{false};  // a caller owns the workers
+  alignas(64) std::atomic<uint32_t> state_;
   alignas(64) std::atomic<size_t> next_task_{0};
-  alignas(64) std::atomic<uint32_t> num_working_{0};  // workers that have not finished the job
   alignas(64) std::atomic<uint32_t> num_sleeping_{0};
   std::atomic<bool> stop_{false};
-  size_t num_tasks_ = 0;
+  size_t num_tasks_ = 0;  // of the current job; constant while it is open or a worker is in it
   TaskRef task_;
   std::vector<std::thread> workers_;
 };
