@@ -82,7 +82,9 @@ def compare_full_size(args: argparse.Namespace) -> list[Check]:
     with tempfile.TemporaryDirectory() as name:
         talks = Path(name)
         files = [write_scenario(talks / name, scenario) for name, scenario in FULL_SIZE_SCENARIOS.items()]
-        checks = check_speed(csm, folder.name, write_scenario(talks / "speed", SPEED_SCENARIO), args.speed_frames)
+        checks = check_speed(
+            csm, folder.name, write_scenario(talks / "speed", SPEED_SCENARIO), args.speed_frames
+        )
         checks += compare_checkpoint(csm, files, args.frames or 4)
     if args.remove:
         shutil.rmtree(folder)
@@ -98,25 +100,45 @@ def load_tokenizer(file: Path | None) -> Tokenizer:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--cases", type=Path, help="folder with checkpoints that have conversations beside them")
+    what.add_argument(
+        "--cases", type=Path, help="folder with checkpoints that have conversations beside them"
+    )
     what.add_argument("--model", type=Path, help="folder of a checkpoint in Hugging Face form")
-    what.add_argument("--full-size", action="store_true", help="csm-1b's geometry, random weights; speed and memory too")
-    parser.add_argument("--csm", type=Path, default=ROOT / "build/release/bin/csm", help="program (default: %(default)s)")
+    what.add_argument(
+        "--full-size", action="store_true", help="csm-1b's geometry, random weights; speed and memory too"
+    )
+    parser.add_argument(
+        "--csm", type=Path, default=ROOT / "build/release/bin/csm", help="program (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of either (default: %(default)s)")
-    parser.add_argument("--frames", type=int, help="frames to generate (default: the case's own, 8; full size 4)")
-    parser.add_argument("--conversation", type=Path, action="append", help="with --model: conversation file; repeatable")
+    parser.add_argument(
+        "--frames", type=int, help="frames to generate (default: the case's own, 8; full size 4)"
+    )
+    parser.add_argument(
+        "--conversation", type=Path, action="append", help="with --model: conversation file; repeatable"
+    )
     full = parser.add_argument_group("with --full-size")
-    full.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()) / "csm-1b-random",
-                      help="where the checkpoint is or goes (default: %(default)s)")
-    full.add_argument("--tokenizer", type=Path, help="tokenizer.json to put into it (default: a small one, trained)")
+    full.add_argument(
+        "--dir",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "csm-1b-random",
+        help="where the checkpoint is or goes (default: %(default)s)",
+    )
+    full.add_argument(
+        "--tokenizer", type=Path, help="tokenizer.json to put into it (default: a small one, trained)"
+    )
     full.add_argument("--seed", type=int, default=0, help="of the weights (default: %(default)s)")
     full.add_argument("--speed-frames", type=int, default=12, help="frames to time (default: %(default)s)")
     full.add_argument("--remove", action="store_true", help="remove the checkpoint afterwards")
     args = parser.parse_args()
     if not args.csm.exists():
-        parser.error(f"--csm: there is no {args.csm}; build it with cmake --preset release && cmake --build --preset release")
+        parser.error(
+            f"--csm: there is no {args.csm}; build it with cmake --preset release && cmake --build --preset release"
+        )
     return args
 
 

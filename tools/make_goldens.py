@@ -22,13 +22,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is local
 
 import torch
 import transformers
-from transformers import CsmProcessor
+from transformers import CsmForConditionalGeneration, CsmProcessor
 
 from csm_tools import reference as hf
 from csm_tools.cases import CASES, Case, References
 from csm_tools.checkpoints import random_model, tiny_config
 from csm_tools.conversations import Scenario, every_row_has_audio, write_scenario
-from csm_tools.files import read_audio, read_json, write_audio, write_json
+from csm_tools.files import read_audio, write_audio, write_json
 from csm_tools.tokenizer import save_processor, train_tokenizer
 from csm_tools.warpers import make_warpers
 
@@ -50,7 +50,9 @@ def make_checkpoint(folder: Path, case: Case, seed: int) -> None:
         edit(folder)
 
 
-def make_reference(model: Any, processor: CsmProcessor, file: Path, scenario: Scenario) -> dict[str, Any]:
+def make_reference(
+    model: CsmForConditionalGeneration, processor: CsmProcessor, file: Path, scenario: Scenario
+) -> dict[str, Any]:
     inputs = hf.prepare(processor, file)
     generated = hf.generate(model, inputs, scenario.max_new_tokens)
     result = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]} | generated
@@ -126,10 +128,14 @@ def report(name: str, folder: Path, references: References) -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     names = [*CASES, "warpers"]
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(names)}; default: all")
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=DEFAULT_OUT, help="folder to write to (default: %(default)s)"
+    )
     parser.add_argument("--search", action="store_true", help="try seeds instead of writing anything")
     parser.add_argument("--limit", type=int, default=200, help="seeds to try (default: %(default)s)")
     args = parser.parse_args()

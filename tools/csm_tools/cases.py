@@ -10,8 +10,17 @@ from transformers import CsmForConditionalGeneration
 from csm_tools import conversations as talk
 from csm_tools.checkpoints import favour_ending, scale_undecodable
 from csm_tools.conversations import Scenario
-from csm_tools.spelling import BACKBONE_CODES, DEPTH_CODES, Edit, cast, generation_config, null_fields, shard
-from csm_tools.spelling import spell_as_v4, store_code_embedding_as
+from csm_tools.spelling import (
+    BACKBONE_CODES,
+    DEPTH_CODES,
+    Edit,
+    cast,
+    generation_config,
+    null_fields,
+    shard,
+    spell_as_v4,
+    store_code_embedding_as,
+)
 
 ALL_BF16 = cast(lambda _rank, _name: torch.bfloat16)
 PLAIN_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
@@ -31,7 +40,9 @@ class Case:
     config: dict[str, Any] = field(default_factory=dict)
     adjust: Callable[[CsmForConditionalGeneration], None] = lambda model: None
     edits: tuple[Edit, ...] = ()
-    demands: Callable[[References], bool] = lambda refs: all(ref["undecodable_argmax"] == 0 for ref in refs.values())
+    demands: Callable[[References], bool] = lambda refs: all(
+        ref["undecodable_argmax"] == 0 for ref in refs.values()
+    )
 
 
 def dtype_by_rank(rank: int, _name: str) -> torch.dtype:
@@ -46,11 +57,18 @@ CASES: dict[str, Case] = {
     "random-tiny": Case(
         seed=4,
         num_codebooks=8,
-        backbone={"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2},
+        backbone={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
         depth={"hidden_size": 24, "num_attention_heads": 3, "head_dim": 8},
         adjust=lambda model: favour_ending(model, c0_gain=2.0),
         edits=(ALL_BF16, generation_config(SAMPLING)),
-        demands=lambda refs: all(refs[name]["finish_reason"] == ["length"] for name in ("plain", "context", "stereo")),
+        demands=lambda refs: all(
+            refs[name]["finish_reason"] == ["length"] for name in ("plain", "context", "stereo")
+        ),
         scenarios={
             "plain": Scenario(talk.PLAIN.rows, 6, audio=True, plain=True),
             "context": Scenario(talk.CONTEXT.rows, audio=True),
@@ -72,7 +90,12 @@ CASES: dict[str, Case] = {
     "null-fields": Case(
         seed=3,
         num_codebooks=2,
-        backbone={"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 8, "rope_parameters": PLAIN_ROPE},
+        backbone={
+            "num_attention_heads": 3,
+            "num_key_value_heads": 3,
+            "head_dim": 8,
+            "rope_parameters": PLAIN_ROPE,
+        },
         depth={"num_key_value_heads": 2, "head_dim": 10, "rope_parameters": PLAIN_ROPE},
         edits=(null_fields,),
         scenarios={"plain": talk.PLAIN, "context": talk.ONE_CLIP},

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import CsmConfig, CsmForConditionalGeneration, MimiModel
 
 from csm_tools.files import synthetic_speech
@@ -22,18 +23,32 @@ LLAMA3_DEPTH_ROPE = LLAMA3_ROPE | {
 }
 
 
-def tiny_config(tokenizer, num_codebooks: int, backbone: dict[str, Any], depth: dict[str, Any],
-                codec: dict[str, Any], **rest: Any) -> CsmConfig:
+def tiny_config(
+    tokenizer: Tokenizer,
+    num_codebooks: int,
+    backbone: dict[str, Any],
+    depth: dict[str, Any],
+    codec: dict[str, Any],
+    **rest: Any,
+) -> CsmConfig:
     """The dicts override sizes; 64 decodable codes and 3 ids (64..66) that the codec cannot decode."""
     vocab_size = 67
     defaults = {
-        "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "num_key_value_heads": 1, "head_dim": 12, "max_position_embeddings": 512, "rope_parameters": LLAMA3_ROPE,
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 12,
+        "max_position_embeddings": 512,
+        "rope_parameters": LLAMA3_ROPE,
     }
     backbone = defaults | backbone
     depth = defaults | {"hidden_size": 20, "head_dim": 10, "rope_parameters": LLAMA3_DEPTH_ROPE} | depth
     depth |= {
-        "num_codebooks": num_codebooks, "vocab_size": vocab_size, "max_position_embeddings": num_codebooks + 1,
+        "num_codebooks": num_codebooks,
+        "vocab_size": vocab_size,
+        "max_position_embeddings": num_codebooks + 1,
         "backbone_hidden_size": backbone["hidden_size"],
     }
     ids = {
@@ -45,16 +60,32 @@ def tiny_config(tokenizer, num_codebooks: int, backbone: dict[str, Any], depth: 
         "text_vocab_size": tokenizer.get_vocab_size(),
     }
     codec_config = tiny_codec_config(num_codebooks) | codec
-    return CsmConfig(num_codebooks=num_codebooks, vocab_size=vocab_size, depth_decoder_config=depth,
-                     codec_config=codec_config, **backbone, **(ids | rest))
+    return CsmConfig(
+        num_codebooks=num_codebooks,
+        vocab_size=vocab_size,
+        depth_decoder_config=depth,
+        codec_config=codec_config,
+        **backbone,
+        **(ids | rest),
+    )
 
 
 def tiny_codec_config(num_quantizers: int) -> dict[str, Any]:
     return {
-        "model_type": "mimi", "num_filters": 2, "hidden_size": 16, "upsample_groups": 16, "codebook_size": 64,
-        "codebook_dim": 8, "vector_quantization_hidden_dimension": 8, "num_quantizers": num_quantizers,
-        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8,
-        "intermediate_size": 24, "sliding_window": 7,
+        "model_type": "mimi",
+        "num_filters": 2,
+        "hidden_size": 16,
+        "upsample_groups": 16,
+        "codebook_size": 64,
+        "codebook_dim": 8,
+        "vector_quantization_hidden_dimension": 8,
+        "num_quantizers": num_quantizers,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "intermediate_size": 24,
+        "sliding_window": 7,
     }
 
 
@@ -110,8 +141,10 @@ def calibrate_codec(codec: MimiModel) -> None:
     """Latents as large as the codebooks' entries (varied codes), and audio of peak 0.5."""
     generator = torch.Generator().manual_seed(0)
     audio = torch.from_numpy(synthetic_speech(1.0, seed=0))[None, None]
-    for rvq in (codec.quantizer.semantic_residual_vector_quantizer,
-                codec.quantizer.acoustic_residual_vector_quantizer):
+    for rvq in (
+        codec.quantizer.semantic_residual_vector_quantizer,
+        codec.quantizer.acoustic_residual_vector_quantizer,
+    ):
         captured: list[torch.Tensor] = []
         hook = rvq.input_proj.register_forward_hook(lambda _m, _i, out: captured.append(out))
         codec.encode(audio)
@@ -119,7 +152,9 @@ def calibrate_codec(codec: MimiModel) -> None:
         entries = rvq.layers[0].codebook
         size = (entries.embed_sum / entries.cluster_usage[:, None]).std()
         rvq.input_proj.weight.mul_(size / captured[0].std())
-    codes = torch.randint(0, codec.config.codebook_size, (1, codec.config.num_quantizers, 25), generator=generator)
+    codes = torch.randint(
+        0, codec.config.codebook_size, (1, codec.config.num_quantizers, 25), generator=generator
+    )
     last = [m for m in codec.modules() if isinstance(m, torch.nn.Conv1d) and m.out_channels == 1][-1]
     factor = 0.5 / codec.decode(codes).audio_values.abs().max()
     last.weight.mul_(factor)
@@ -143,7 +178,9 @@ def favour_ending(model: CsmForConditionalGeneration, c0_gain: float, last_codeb
         embedding, projector = depth.model.embed_tokens.weight, depth.model.inputs_embeds_projector.weight
         embedding -= torch.outer(embedding @ wide, wide)
         embedding[end : (config.num_codebooks - 1) * vocab : vocab] += 4 * wide
-        writers = [module for layer in depth.model.layers for module in (layer.self_attn.o_proj, layer.mlp.down_proj)]
+        writers = [
+            module for layer in depth.model.layers for module in (layer.self_attn.o_proj, layer.mlp.down_proj)
+        ]
         for weight in (projector, *(module.weight for module in writers)):
             weight -= torch.outer(narrow, narrow @ weight)
         projector += 4 * torch.outer(narrow, wide)

@@ -54,7 +54,7 @@ def check_conversation(pair: Pair, file: Path, max_new_tokens: int) -> list[Chec
         checks.append(check_codes(subject, got.sequences, expected))
         checks.append(check_equal(subject, "finish reasons", got.finish_reason, expected["finish_reason"]))
     audio = [hf.decode_audio(pair.model, codes).numpy() for codes in got.sequences]
-    checks.append(check_audio(f"{subject}", "audio of its codes", got.audio, audio))
+    checks.append(check_audio(subject, "audio of its codes", got.audio, audio))
     return checks
 
 
@@ -75,8 +75,14 @@ def clips_need_no_resampling(file: Path) -> bool:
     return all(soundfile.info(clip).samplerate == SAMPLING_RATE for clip in clips_of(file))
 
 
-def check_forward(subject: str, pair: Pair, file: Path, inputs: dict[str, torch.Tensor], expected: dict[str, Any],
-                  exact: bool) -> list[Check]:
+def check_forward(
+    subject: str,
+    pair: Pair,
+    file: Path,
+    inputs: dict[str, torch.Tensor],
+    expected: dict[str, Any],
+    exact: bool,
+) -> list[Check]:
     got = pair.csm.forward(file)
     ids = [row[mask == 1].tolist() for row, mask in zip(inputs["input_ids"], inputs["attention_mask"])]
     checks = [check_equal(subject, "input ids", got["input_ids"], ids)]
@@ -101,9 +107,16 @@ def check_codes(subject: str, got: list[list[list[int]]], expected: dict[str, An
     wanted = expected["sequences"]
     if got == wanted:
         frames = sum(len(row) for row in wanted)
-        return Check(subject, "greedy codes", True, f"equal, {frames} frames (gap {expected['min_gap']:.0e})", "equal")
-    return Check(subject, "greedy codes", False, f"{first_difference(got, wanted)} (gap {expected['min_gap']:.0e})",
-                 "equal")
+        return Check(
+            subject, "greedy codes", True, f"equal, {frames} frames (gap {expected['min_gap']:.0e})", "equal"
+        )
+    return Check(
+        subject,
+        "greedy codes",
+        False,
+        f"{first_difference(got, wanted)} (gap {expected['min_gap']:.0e})",
+        "equal",
+    )
 
 
 def first_difference(got: list[list[list[int]]], wanted: list[list[list[int]]]) -> str:
@@ -123,8 +136,11 @@ def check_audio(subject: str, what: str, got: list[np.ndarray], expected: list[n
     lengths = [len(row) for row in got], [len(row) for row in expected]
     if lengths[0] != lengths[1]:
         return Check(subject, what, False, f"{lengths[0]} samples instead of {lengths[1]}")
-    errors = [float(np.abs(ours - theirs).max()) / max(1.0, float(np.abs(theirs).max()))
-              for ours, theirs in zip(got, expected) if len(theirs)]
+    errors = [
+        float(np.abs(ours - theirs).max()) / max(1.0, float(np.abs(theirs).max()))
+        for ours, theirs in zip(got, expected)
+        if len(theirs)
+    ]
     return check_limit(subject, what, max(errors, default=0.0), AUDIO_LIMIT)
 
 

@@ -50,10 +50,24 @@ SHORT_CLIP = Turn("10", "one", Clip("short.wav", 0.0003, seed=3, subtype="FLOAT"
 BATCH = Scenario(((Turn("1", "Hi."),), (HELLO, ANSWER), (SHORT_CLIP, HELLO, Turn("7", "speech " * 6))))
 TEXT_BATCH = Scenario(((Turn("0", "Hi."),), (Turn("1", TEXT),), (Turn("2", ""),), (Turn("3", "and then?"),)))
 EMPTY = Scenario(((Turn("0", ""),),), max_new_tokens=4)
-UNICODE = Scenario(((Turn("0", "Grüße, мир! 你好，世界 🎉👩‍👩‍👧 ½ ²³ १२३ e\u0301 \u00a0\u2003 \t x\r\n\r\n  y 12345678  "),),), 4)
-STEREO = Scenario(((Turn("0", "Stereo.", Clip("stereo_44100.wav", 0.45, 4, rate=44100, channels=2)), ANSWER),))
+UNICODE = Scenario(
+    (
+        (
+            Turn(
+                "0",
+                "Grüße, мир! 你好，世界 🎉👩‍👩‍👧 ½ ²³ १२३ e\u0301 \u00a0\u2003 \t x\r\n\r\n  y 12345678  ",
+            ),
+        ),
+    ),
+    4,
+)
+STEREO = Scenario(
+    ((Turn("0", "Stereo.", Clip("stereo_44100.wav", 0.45, 4, rate=44100, channels=2)), ANSWER),)
+)
 TRAINING = Scenario(((HELLO, CAFE), (SHORT_CLIP, HELLO)), max_new_tokens=2, labels_ratio=0.5)
-SPECIAL = Scenario(((Turn("0", "a<|end_of_text|>b <|begin_of_text|>"),),), max_new_tokens=2, parse_special=True)
+SPECIAL = Scenario(
+    ((Turn("0", "a<|end_of_text|>b <|begin_of_text|>"),),), max_new_tokens=2, parse_special=True
+)
 
 
 def write_scenario(folder: Path, scenario: Scenario) -> Path:

@@ -20,7 +20,11 @@ INDEX = "model.safetensors.index.json"
 # As published.
 ROPE = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0}
 BACKBONE_ROPE = {"low_freq_factor": 0.125, "high_freq_factor": 0.5, "original_max_position_embeddings": 1024}
-DEPTH_ROPE = {"low_freq_factor": 0.001953125, "high_freq_factor": 0.0078125, "original_max_position_embeddings": 16}
+DEPTH_ROPE = {
+    "low_freq_factor": 0.001953125,
+    "high_freq_factor": 0.0078125,
+    "original_max_position_embeddings": 16,
+}
 
 Named = tuple[str, torch.Tensor]
 

@@ -74,13 +74,27 @@ class Csm:
         options = ["--model", self.model, "--threads", self.threads]
         return run_measured([str(part) for part in (self.binary, command, *options, *args)])
 
-    def generate(self, conversation: Path, max_new_tokens: int, *flags: str, with_audio: bool = True) -> Generated:
+    def generate(
+        self, conversation: Path, max_new_tokens: int, *flags: str, with_audio: bool = True
+    ) -> Generated:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             codes, timing = folder / "codes.json", folder / "timing.json"
             output = ["--output", folder / "audio.wav", "--subtype", "FLOAT"] if with_audio else []
-            run = self._run("generate", "--conversation", conversation, "--greedy", "--max-new-tokens", max_new_tokens,
-                            "--codes", codes, "--timing-json", timing, *output, *flags)
+            run = self._run(
+                "generate",
+                "--conversation",
+                conversation,
+                "--greedy",
+                "--max-new-tokens",
+                max_new_tokens,
+                "--codes",
+                codes,
+                "--timing-json",
+                timing,
+                *output,
+                *flags,
+            )
             result = read_json(codes)
             rows = range(len(result["sequences"]))
             # A batch is a list of conversations, and writes a file each, even a batch of one.

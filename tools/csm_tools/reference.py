@@ -55,7 +55,8 @@ class LogitsRecorder:
         self._hooks = [
             model.lm_head.register_forward_hook(lambda _m, _i, out: self.backbone.append(out[:, -1].float())),
             model.depth_decoder.codebooks_head.register_forward_hook(
-                lambda _m, _i, out: self.depth.append(out[:, -1].float())),
+                lambda _m, _i, out: self.depth.append(out[:, -1].float())
+            ),
         ]
 
     def close(self) -> None:
@@ -74,15 +75,17 @@ def relative_gap(logits: torch.Tensor, num_decodable: int) -> float:
     return float(((best[..., 0] - best[..., 1]) / logits.abs().amax(-1)).min())
 
 
-def generate(model: CsmForConditionalGeneration, inputs: dict[str, torch.Tensor],
-             max_new_tokens: int) -> dict[str, Any]:
+def generate(
+    model: CsmForConditionalGeneration, inputs: dict[str, torch.Tensor], max_new_tokens: int
+) -> dict[str, Any]:
     """Greedy codes of each row up to its stop, HF's rules made safe: no undecodable id is chosen."""
     banned = undecodable_ids(model) or None
     depth = {"depth_decoder_do_sample": False, "depth_decoder_suppress_tokens": banned}
     recorder = LogitsRecorder(model)
     with torch.no_grad():
-        output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, suppress_tokens=banned,
-                                **depth)
+        output = model.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, suppress_tokens=banned, **depth
+        )
     recorder.close()
     end, decodable = model.config.codebook_eos_token_id, model.config.codec_config.codebook_size
     counts = [frames_until_stop(row, end) for row in output]
@@ -96,7 +99,8 @@ def generate(model: CsmForConditionalGeneration, inputs: dict[str, torch.Tensor]
         "sequences": [row[:count].tolist() for row, count in zip(output, counts)],
         "finish": counts,
         "finish_reason": [
-            "stop" if bool((row[count - 1, :-1] == end).all()) else "length" for row, count in zip(output, counts)
+            "stop" if bool((row[count - 1, :-1] == end).all()) else "length"
+            for row, count in zip(output, counts)
         ],
         "min_gap": min(gaps),
         "undecodable_argmax": undecodable,
@@ -125,8 +129,9 @@ def losses(model: CsmForConditionalGeneration, inputs: dict[str, torch.Tensor]) 
     }
 
 
-def hidden_states(model: CsmForConditionalGeneration, inputs: dict[str, torch.Tensor],
-                  frame: list[int]) -> dict[str, Any]:
+def hidden_states(
+    model: CsmForConditionalGeneration, inputs: dict[str, torch.Tensor], frame: list[int]
+) -> dict[str, Any]:
     """Hidden states of both stacks for one row: the prompt, then the depth decoder on `frame`.
 
     A list holds the input of each layer, then the output after the final norm.
@@ -135,9 +140,14 @@ def hidden_states(model: CsmForConditionalGeneration, inputs: dict[str, torch.Te
         backbone = model(**inputs, output_hidden_states=True)
         last = backbone.hidden_states[-1][:, -1]
         depth_ids = torch.tensor([[0, *frame[:-1]]])
-        depth = model.depth_decoder(input_ids=depth_ids, backbone_last_hidden_state=last, output_hidden_states=True)
+        depth = model.depth_decoder(
+            input_ids=depth_ids, backbone_last_hidden_state=last, output_hidden_states=True
+        )
     return {
-        "backbone": {"hidden_states": [layer[0] for layer in backbone.hidden_states], "logits": backbone.logits[0]},
+        "backbone": {
+            "hidden_states": [layer[0] for layer in backbone.hidden_states],
+            "logits": backbone.logits[0],
+        },
         "depth_decoder": {
             "input_ids": depth_ids[0],
             "hidden_states": [layer[0] for layer in depth.hidden_states],

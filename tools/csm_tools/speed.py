@@ -40,8 +40,13 @@ def hf_seconds_per_frame(folder: Path, conversation: Path, frames: int) -> float
     inputs = hf.prepare(processor, conversation)
     clock = FrameClock()
     with torch.no_grad():
-        model.generate(**inputs, max_new_tokens=frames + NUM_WARM_UP, do_sample=False, depth_decoder_do_sample=False,
-                       streamer=clock)
+        model.generate(
+            **inputs,
+            max_new_tokens=frames + NUM_WARM_UP,
+            do_sample=False,
+            depth_decoder_do_sample=False,
+            streamer=clock,
+        )
     return clock.seconds_per_frame()
 
 
@@ -56,8 +61,18 @@ def check_speed(csm: Csm, name: str, conversation: Path, frames: int) -> list[Ch
     theirs = 1000 * hf_seconds_per_frame(csm.model, conversation, frames)
     size, peak = checkpoint_bytes(csm.model), generated.run.peak_bytes
     return [
-        Check(name, "ms per frame", ours <= TIME_LIMIT * theirs,
-              f"{ours:.0f}, Hugging Face bf16 {theirs:.0f}: {ours / theirs:.2f} ×", f"{TIME_LIMIT} ×"),
-        Check(name, "peak memory", peak <= MEMORY_LIMIT * size,
-              f"{peak / 1e6:.0f} MB, checkpoint {size / 1e6:.0f} MB: {peak / size:.2f} ×", f"{MEMORY_LIMIT} ×"),
+        Check(
+            name,
+            "ms per frame",
+            ours <= TIME_LIMIT * theirs,
+            f"{ours:.0f}, Hugging Face bf16 {theirs:.0f}: {ours / theirs:.2f} ×",
+            f"{TIME_LIMIT} ×",
+        ),
+        Check(
+            name,
+            "peak memory",
+            peak <= MEMORY_LIMIT * size,
+            f"{peak / 1e6:.0f} MB, checkpoint {size / 1e6:.0f} MB: {peak / size:.2f} ×",
+            f"{MEMORY_LIMIT} ×",
+        ),
     ]

@@ -65,9 +65,9 @@ def shard(folder: Path, num_shards: int = 3) -> None:
         weight_map |= dict.fromkeys(part, file)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    write_json(folder / "transformers.safetensors.index.json", index)
-    name_index = edit_json("config.json", lambda c: c.update(transformers_weights="transformers.safetensors.index.json"))
-    name_index(folder)
+    file = "transformers.safetensors.index.json"
+    write_json(folder / file, index)
+    edit_json("config.json", lambda config: config.update(transformers_weights=file))(folder)
 
 
 def spell_as_v4(folder: Path) -> None:
@@ -109,7 +109,8 @@ def generation_config(options: dict[str, Any]) -> Edit:
     which makes HF forget the other depth_decoder_* options at the first generate()."""
 
     def apply(folder: Path) -> None:
-        ids = {key: value for key, value in read_json(folder / "config.json").items() if key in ("bos_token_id", "pad_token_id")}
+        config = read_json(folder / "config.json")
+        ids = {key: config[key] for key in ("bos_token_id", "pad_token_id")}
         write_json(folder / "generation_config.json", dict(sorted((ids | options).items())))
 
     return apply

@@ -9,17 +9,45 @@ from transformers import CsmDepthDecoderConfig, CsmDepthDecoderForCausalLM, Gene
 from csm_tools.files import write_json
 
 # HF's defaults, unlike those of SamplingConfig written out: everything off.
-OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
+OFF = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+}
 SINGLE = [
     {},
-    {"temperature": 0.9}, {"temperature": 0.05}, {"temperature": 3.0},
-    {"top_h": 0.01}, {"top_h": 0.4}, {"top_h": 0.9},
-    {"top_k": 1}, {"top_k": 3}, {"top_k": 5}, {"top_k": 20}, {"top_k": 1000},
-    {"top_p": 0.0}, {"top_p": 0.01}, {"top_p": 0.5}, {"top_p": 0.9}, {"top_p": 0.999},
-    {"min_p": 0.0}, {"min_p": 0.02}, {"min_p": 0.3}, {"min_p": 1.0},
-    {"typical_p": 0.05}, {"typical_p": 0.5}, {"typical_p": 0.95},
-    {"epsilon_cutoff": 0.0003}, {"epsilon_cutoff": 0.03}, {"epsilon_cutoff": 0.9},
-    {"eta_cutoff": 0.0003}, {"eta_cutoff": 0.03}, {"eta_cutoff": 0.9},
+    {"temperature": 0.9},
+    {"temperature": 0.05},
+    {"temperature": 3.0},
+    {"top_h": 0.01},
+    {"top_h": 0.4},
+    {"top_h": 0.9},
+    {"top_k": 1},
+    {"top_k": 3},
+    {"top_k": 5},
+    {"top_k": 20},
+    {"top_k": 1000},
+    {"top_p": 0.0},
+    {"top_p": 0.01},
+    {"top_p": 0.5},
+    {"top_p": 0.9},
+    {"top_p": 0.999},
+    {"min_p": 0.0},
+    {"min_p": 0.02},
+    {"min_p": 0.3},
+    {"min_p": 1.0},
+    {"typical_p": 0.05},
+    {"typical_p": 0.5},
+    {"typical_p": 0.95},
+    {"epsilon_cutoff": 0.0003},
+    {"epsilon_cutoff": 0.03},
+    {"epsilon_cutoff": 0.9},
+    {"eta_cutoff": 0.0003},
+    {"eta_cutoff": 0.03},
+    {"eta_cutoff": 0.9},
 ]
 COMBINED = [
     {"temperature": 0.9, "top_k": 50},
@@ -28,8 +56,16 @@ COMBINED = [
     {"temperature": 0.8, "top_h": 0.6, "top_k": 12},
     {"top_k": 8, "typical_p": 0.7},
     {"top_p": 0.95, "typical_p": 0.9, "epsilon_cutoff": 0.01, "eta_cutoff": 0.02},
-    {"temperature": 1.1, "top_h": 0.8, "top_k": 25, "top_p": 0.97, "min_p": 0.01, "typical_p": 0.95,
-     "epsilon_cutoff": 0.005, "eta_cutoff": 0.005},
+    {
+        "temperature": 1.1,
+        "top_h": 0.8,
+        "top_k": 25,
+        "top_p": 0.97,
+        "min_p": 0.01,
+        "typical_p": 0.95,
+        "epsilon_cutoff": 0.005,
+        "eta_cutoff": 0.005,
+    },
 ]
 
 
@@ -43,7 +79,8 @@ def logits_rows() -> dict[str, torch.Tensor]:
     return {
         "spread": spread,
         "flat": 0.3 * torch.randn(19, generator=generator),
-        "peaked": torch.randn(13, generator=generator) * 0.5 + torch.nn.functional.one_hot(torch.tensor(7), 13) * 9,
+        "peaked": torch.randn(13, generator=generator) * 0.5
+        + torch.nn.functional.one_hot(torch.tensor(7), 13) * 9,
         "ties": ties,
         "masked": masked,
         # More ids than the 100 that top_h looks at.
@@ -58,18 +95,27 @@ def equal_logits_cut(row: str, options: dict[str, Any]) -> bool:
 
 def tiny_stack() -> CsmDepthDecoderForCausalLM:
     """Any stack that generates: its own method builds the list of processors in HF's order."""
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = CsmDepthDecoderConfig(num_codebooks=2, vocab_size=4, backbone_hidden_size=8, num_key_value_heads=1, **sizes)
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "backbone_hidden_size": 8}
+    config = CsmDepthDecoderConfig(num_codebooks=2, vocab_size=4, **heads, **sizes)
     return CsmDepthDecoderForCausalLM(config)
 
 
-def probabilities(stack: CsmDepthDecoderForCausalLM, logits: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+def probabilities(
+    stack: CsmDepthDecoderForCausalLM, logits: torch.Tensor, options: dict[str, Any]
+) -> torch.Tensor:
     config = GenerationConfig(do_sample=True, **(OFF | options))
     config, _ = stack._prepare_generation_config(config)
     stack._prepare_special_tokens(config, False, device=torch.device("cpu"))
     input_ids = torch.zeros(1, 2, dtype=torch.long)
-    processors = stack._get_logits_processor(config, input_ids_seq_length=2, encoder_input_ids=input_ids,
-                                             prefix_allowed_tokens_fn=None, logits_processor=[], device="cpu")
+    processors = stack._get_logits_processor(
+        config,
+        input_ids_seq_length=2,
+        encoder_input_ids=input_ids,
+        prefix_allowed_tokens_fn=None,
+        logits_processor=[],
+        device="cpu",
+    )
     return processors(input_ids, logits[None].clone()).softmax(-1)[0]
 
 
