@@ -137,8 +137,11 @@ HWY_INLINE void PackedTileOf(const MatMulTask& task, const Block& block, const R
 
 HWY_INLINE void MultiplyBlock(const MatMulTask& task, const Block& block) {
   float* carry = task.scratch->carry;
-  for (size_t row = 0; row < task.x.num_rows; row += kTileRows) {
-    const RowsView x = TileOfX(task, block, row, std::min(kTileRows, task.x.num_rows - row));
+  // Tiles of equal height: 4 and 4 rows take less time than 6 and 2.
+  const size_t num_tiles = (task.x.num_rows + kTileRows - 1) / kTileRows;
+  const size_t height = (task.x.num_rows + num_tiles - 1) / num_tiles;
+  for (size_t row = 0; row < task.x.num_rows; row += height) {
+    const RowsView x = TileOfX(task, block, row, std::min(height, task.x.num_rows - row));
     for (size_t c = 0; c < block.num_outputs; c += kTileOutputs) {
       PackedTileOf(task, block, x, row, c, carry);
       if (block.num_cols < task.weight.cols) carry += x.num_rows * kTileOutputs * kLanes;
