@@ -118,7 +118,7 @@ class ConversationReader {
     message.role = role.get<std::string>();
     const Json& content = Member(json, "content", "");
     if (content.is_string()) {
-      message.content.emplace_back(std::in_place_type<Text>, content.get<std::string>());
+      message.content.emplace_back(Text{content.get<std::string>()});
     } else if (content.is_array()) {
       for (const Json& item : content) {
         const std::string where = fmt::format("content[{}]", message.content.size());
@@ -143,9 +143,9 @@ class ConversationReader {
     }
     const std::string type = StringMember(item, "type", where);
     if (type == "text") {
-      message->content.emplace_back(std::in_place_type<Text>, StringMember(item, "text", where));
+      message->content.emplace_back(Text{StringMember(item, "text", where)});
     } else if (type == "audio") {
-      message->content.emplace_back(std::in_place_type<Audio>, ReadPath(item, where));
+      message->content.emplace_back(Audio{ReadPath(item, where)});
     } else {
       FailHere("{}.type is {}; it should be \"text\" or \"audio\"", where, Quoted(type));
     }
