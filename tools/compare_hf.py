@@ -40,11 +40,16 @@ FULL_SIZE_SCENARIOS = {"plain": PLAIN, "context": ONE_CLIP}
 SPEED_SCENARIO = Scenario(((Turn("0", " ".join(CORPUS * 3)[:870]),),))
 
 
+def note(progress: str) -> None:
+    print(f"compare_hf.py: {progress}", file=sys.stderr, flush=True)
+
+
 def compare_checkpoint(csm: Csm, conversations: list[Path], frames: int | None) -> list[Check]:
     """Checks one checkpoint on conversation files, and its codec on the clips they name."""
     pair = Pair(csm.model.name, csm, hf.load_model(csm.model), CsmProcessor.from_pretrained(csm.model))
     checks = []
     for file in conversations:
+        note(f"{pair.name}/{file.parent.name}")
         checks += check_conversation(pair, file, frames or golden_of(file).get("max_new_tokens", 8))
     clips = {clip.name: clip for file in conversations for clip in clips_of(file)}
     for clip in clips.values():
@@ -76,16 +81,21 @@ def compare_model(args: argparse.Namespace) -> list[Check]:
 def compare_full_size(args: argparse.Namespace) -> list[Check]:
     folder = args.dir
     if not (folder / INDEX).exists():
-        print(f"compare_hf.py: making {folder}", file=sys.stderr)
+        note(f"making {folder}")
         make_full_size_checkpoint(folder, load_tokenizer(args.tokenizer), args.seed)
     csm = Csm(args.csm, folder, args.threads)
+    checks: list[Check] = []
     with tempfile.TemporaryDirectory() as name:
         talks = Path(name)
-        files = [write_scenario(talks / name, scenario) for name, scenario in FULL_SIZE_SCENARIOS.items()]
-        checks = check_speed(
-            csm, folder.name, write_scenario(talks / "speed", SPEED_SCENARIO), args.speed_frames
-        )
-        checks += compare_checkpoint(csm, files, args.frames or 4)
+        if args.only != "equality":
+            note(
+                f"speed and memory; times mean little on a busy machine, its load is {os.getloadavg()[0]:.1f}"
+            )
+            speech = write_scenario(talks / "speed", SPEED_SCENARIO)
+            checks += check_speed(csm, folder.name, speech, args.speed_frames)
+        if args.only != "speed":
+            files = [write_scenario(talks / name, scenario) for name, scenario in FULL_SIZE_SCENARIOS.items()]
+            checks += compare_checkpoint(csm, files, args.frames or 4)
     if args.remove:
         shutil.rmtree(folder)
     return checks
@@ -133,6 +143,7 @@ def parse_args() -> argparse.Namespace:
     )
     full.add_argument("--seed", type=int, default=0, help="of the weights (default: %(default)s)")
     full.add_argument("--speed-frames", type=int, default=12, help="frames to time (default: %(default)s)")
+    full.add_argument("--only", choices=["speed", "equality"], help="leave out the other")
     full.add_argument("--remove", action="store_true", help="remove the checkpoint afterwards")
     args = parser.parse_args()
     if not args.csm.exists():
