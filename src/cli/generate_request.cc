@@ -32,6 +32,7 @@ void GenerateOptions::AddTo(CLI::App& command) {
 }
 
 GenerateRequest GenerateOptions::Read() const {
+  CheckUsage();
   GenerateRequest request;
   request.dir = model_.Dir();
   request.model_config = CsmConfig::from_pretrained(request.dir);
@@ -50,13 +51,17 @@ GenerateRequest GenerateOptions::Read() const {
   return request;
 }
 
-void GenerateOptions::CheckTargets(const GenerateRequest& request) const {
+void GenerateOptions::CheckUsage() const {
+  prompt_.Check();
   if (audio_.output().empty() && codes_.empty()) {
     throw UsageError("there is nothing to write: give --output FILE, --codes FILE or both");
   }
   if (audio_.is_stream() && codes_ == "-") {
     throw UsageError("--output - and --codes - both want standard output");
   }
+}
+
+void GenerateOptions::CheckTargets(const GenerateRequest& request) const {
   audio_.CheckStream(request.is_batch);
   audio_.CheckWritable(request.SamplingRate());
   CheckTextWritable(codes_);

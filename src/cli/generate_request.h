@@ -44,6 +44,7 @@ class GenerateOptions {
   LoadOptions Load() const { return model_.Load(); }
 
  private:
+  void CheckUsage() const;
   void CheckTargets(const GenerateRequest& request) const;
   void FitToPositions(GenerateRequest& request) const;
 

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <charconv>
 #include <cstdio>
+#include <limits>
 #include <string_view>
 #include <type_traits>
 
@@ -47,6 +49,20 @@ const FieldHelp& HelpOf(std::string_view option) {
   return *help;
 }
 
+/// Rejects what CLI11 would let pass: it takes -1 for 2^64 - 1 and cuts to the largest number what
+/// is beyond it.
+template <typename Integer>
+std::string CheckInteger(const std::string& text) {
+  Integer value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return "";
+  return fmt::format("'{}' is not a whole number from {} to {}", text,
+                     std::numeric_limits<Integer>::min(), std::numeric_limits<Integer>::max());
+}
+
+template <typename T>
+constexpr bool kIsInteger = std::is_same_v<T, int64_t> || std::is_same_v<T, std::optional<int64_t>>;
+
 /// Calls visit(option, value) for each field, the nested ones flattened.
 template <typename Config, typename Visitor>
 void VisitOptions(Config& config, const Visitor& visit, const std::string& prefix = "") {
@@ -79,11 +95,15 @@ void GenerationOptions::AddTo(CLI::App& command) {
       parsed->group(option.starts_with("--max-") || option.starts_with("--num-") ? "Length"
                                                                                  : "Sampling");
     }
+    if constexpr (kIsInteger<std::remove_reference_t<decltype(value)>>) {
+      parsed->check(CheckInteger<int64_t>);
+    }
     fields_.push_back({option, parsed, &value});
   });
   seed_option_ = command.add_option("--seed", seed_, "The same seed gives the same speech")
                      ->type_name("N")
-                     ->group("Sampling");
+                     ->group("Sampling")
+                     ->check(CheckInteger<uint64_t>);
 }
 
 bool GenerationOptions::IsGiven(const std::string& option) const {

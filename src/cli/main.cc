@@ -1,10 +1,13 @@
 // csm: the command line. Standard output carries results only, everything else goes to standard
 // error; exit codes: 0 done, 1 failed (with one sentence that says why), 2 not understood,
 // 130 interrupted.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <new>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -24,6 +27,20 @@ int ReportParseResult(const CLI::App& app, const CLI::ParseError& result) {
   return kExitUsage;
 }
 
+/// The arguments in the order that CLI11 wants, last first. It takes the argument after an empty
+/// "--text=" for its value, so these are made two.
+std::vector<std::string> Arguments(int argc, char** argv) {
+  std::vector<std::string> arguments;
+  for (const std::string argument : std::span(argv, static_cast<size_t>(argc)).subspan(1)) {
+    const bool is_empty_option = argument.starts_with("--") && argument.ends_with('=') &&
+                                 argument.find('=') == argument.size() - 1;
+    arguments.push_back(is_empty_option ? argument.substr(0, argument.size() - 1) : argument);
+    if (is_empty_option) arguments.emplace_back();
+  }
+  std::reverse(arguments.begin(), arguments.end());
+  return arguments;
+}
+
 int Main(int argc, char** argv) {
   // A reader that goes away (csm … | head) is a failed write, reported like any other.
   std::signal(SIGPIPE, SIG_IGN);
@@ -41,7 +58,7 @@ int Main(int argc, char** argv) {
   AddInfo(app, action);
   AddVerify(app, action);
   try {
-    app.parse(argc, argv);
+    app.parse(Arguments(argc, argv));
   } catch (const CLI::ParseError& result) {
     return ReportParseResult(app, result);
   }

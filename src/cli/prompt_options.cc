@@ -82,7 +82,6 @@ void PromptOptions::Check() const {
 }
 
 Prompt PromptOptions::Read() const {
-  Check();
   if (conversation_option_->count() > 0) {
     return {load_conversations(conversation_file_), HoldsBatch(conversation_file_)};
   }

@@ -20,13 +20,12 @@ class PromptOptions {
  public:
   void AddTo(CLI::App& command);
 
-  /// Reads the files and standard input. Throws UsageError unless there is one prompt; FileError,
-  /// FormatError.
+  /// Throws UsageError unless exactly one prompt is given.
+  void Check() const;
+  /// Reads the files and standard input. Throws FileError, FormatError.
   Prompt Read() const;
 
  private:
-  void Check() const;
-
   std::string text_;
   std::string text_file_;
   std::string conversation_file_;

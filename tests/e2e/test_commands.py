@@ -1,0 +1,123 @@
+"""csm info, csm verify, and what Ctrl-C leaves behind."""
+
+import json
+import pathlib
+import re
+import shutil
+import signal
+import time
+import unittest
+
+from harness import BIN, TINY, CsmTest, Wav, load_json
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+BLOCKING = ["--text", "Hello.", "--greedy", "--max-new-tokens", "400", "--subtype", "FLOAT"]
+
+
+class Info(CsmTest):
+    def test_sizes_are_those_of_the_file(self):
+        info = json.loads(self.csm("info", "--model", TINY, "--json")[0])
+        size = (TINY / "model.safetensors").stat().st_size
+        self.assertLess(info["bytes"], size)
+        self.assertGreater(info["bytes"], 0.9 * size - 20000)  # the rest is the header
+        self.assertEqual(sum(part["bytes"] for part in info["parts"].values()), info["bytes"])
+        self.assertEqual(list(info["types"]), ["bf16"])
+        self.assertEqual(info["bytes"], 2 * info["parameters"])
+
+    def test_text(self):
+        text = self.csm("info", "--model", TINY)[0].decode()
+        config = load_json(TINY / "config.json")
+        self.assertIn(f"{config['num_hidden_layers']} layers of width {config['hidden_size']}", text)
+        self.assertIn(f"{config['max_position_embeddings']}, prompt and speech", text)
+
+    def test_version(self):
+        version = re.search(r"project\(csm VERSION (\S+)", (SOURCE / "CMakeLists.txt").read_text())
+        self.assertEqual(self.csm("--version")[0].decode(), f"csm {version[1]}\n")
+
+
+class ShippedVoice(CsmTest):
+    def test_is_found_beside_the_program(self):
+        program = self.out / "bin" / "csm"
+        program.parent.mkdir()
+        shutil.copy(BIN, program)
+        voice = self.out / "share" / "csm" / "models" / "csm-tiny"
+
+        def info():
+            return self.start("info", executable=str(program)).communicate(timeout=60)
+
+        self.assertIn(b"--model DIR, or set CSM_MODEL", info()[1])
+        shutil.copytree(TINY, voice)
+        self.assertIn(str(voice).encode(), info()[0])
+
+
+class Verify(CsmTest):
+    """Without csm-1b's weights: that the comparison itself tells right from wrong."""
+
+    def setUp(self):
+        super().setUp()
+        header = (SOURCE / "src" / "cli" / "published_codes.h").read_text()
+        table = header[header.index("kPublishedCodes[") :].split("= {", 1)[1]
+        rows = re.findall(r"\{([\d, \n]+)\}", table)
+        self.frames = [[int(code) for code in row.split(",")] for row in rows]
+        self.assertEqual({len(frame) for frame in self.frames}, {32})
+
+    def verify(self, frames, status):
+        codes = self.out / "codes.json"
+        codes.write_text(json.dumps({"sequences": [frames]}))
+        return self.csm("verify", "--codes", codes, status=status)[0].decode()
+
+    def test_equal(self):
+        self.assertRegex(self.verify(self.frames, 0), "^equal: all 34 frames of 32 codes")
+
+    def test_names_the_first_difference(self):
+        self.frames[20][7] += 1
+        self.frames[21][0] += 1
+        self.assertRegex(self.verify(self.frames, 1), "^differs first at frame 20, codebook 7: ")
+
+    def test_too_few_frames(self):
+        self.assertRegex(self.verify(self.frames[:5], 1), "ended after 5 of 34 frames")
+
+    def test_another_model_is_refused(self):
+        self.assertIn("csm-1b", self.fails("verify", "--model", TINY))
+
+
+class Interrupt(CsmTest):
+    def interrupt_when_ready(self, process, number):
+        """Sends the signal once the program catches it, which it does while it generates."""
+        status = pathlib.Path(f"/proc/{process.pid}/status")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            caught = int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16)
+            if caught >> (number - 1) & 1:
+                process.send_signal(number)
+                return
+            time.sleep(0.001)
+        self.fail("the program ended without catching the signal")
+
+    def test_file_is_not_there(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number.name):
+                # Enough sequences that it cannot have ended before the signal comes.
+                process = self.start(
+                    "generate", "--model", TINY, "--text", "Hello.", "--num-return-sequences", "2000",
+                    "--max-new-tokens", "400", "--output", self.out / "a.wav",
+                )  # fmt: skip
+                self.interrupt_when_ready(process, number)
+                _, err = process.communicate(timeout=120)
+                self.assertEqual(process.returncode, 130)
+                self.assertIn(b"csm: interrupted", err)
+                self.assertEqual(list(self.out.iterdir()), [])
+
+    def test_stream_is_valid(self):
+        # Nobody reads yet, so the program waits in a write when the pipe is full.
+        process = self.start("generate", "--model", TINY, *BLOCKING, "--output", "-")
+        self.interrupt_when_ready(process, signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 130, err)
+        wav = Wav(out)
+        self.assertEqual(len(wav.bytes) % (4 * 1920), 0)
+        self.assertLess(len(wav.bytes), 400 * 4 * 1920)
+
+
+if __name__ == "__main__":
+    unittest.main()
