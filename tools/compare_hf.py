@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is local
 
@@ -44,6 +45,11 @@ def note(progress: str) -> None:
     print(f"compare_hf.py: {progress}", file=sys.stderr, flush=True)
 
 
+def refuse(reason: str) -> NoReturn:
+    note(reason)
+    sys.exit(2)
+
+
 def compare_checkpoint(csm: Csm, conversations: list[Path], frames: int | None) -> list[Check]:
     """Checks one checkpoint on conversation files, and its codec on the clips they name."""
     pair = Pair(csm.model.name, csm, hf.load_model(csm.model), CsmProcessor.from_pretrained(csm.model))
@@ -65,7 +71,7 @@ def compare_cases(args: argparse.Namespace) -> list[Check]:
         if conversations:
             checks += compare_checkpoint(Csm(args.csm, folder, args.threads), conversations, args.frames)
     if not checks:
-        raise SystemExit(f"compare_hf.py: no checkpoint with conversations below {args.cases}")
+        refuse(f"no checkpoint with conversations below {args.cases}")
     return checks
 
 
@@ -105,7 +111,7 @@ def load_tokenizer(file: Path | None) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(file)) if file else train_tokenizer(num_merges=44)
     missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
     if missing:
-        raise SystemExit(f"compare_hf.py: {file} has no token {', '.join(missing)}")
+        refuse(f"{file} has no token {', '.join(missing)}")
     return tokenizer
 
 
