@@ -1,7 +1,6 @@
 // A program outside the source tree: compiles against the installed header alone, links to the
 // installed library, computes with it and catches its exceptions across the library's border.
 #include <csm/csm.hpp>
-
 #include <iostream>
 
 int main() {
