@@ -420,7 +420,7 @@ struct PaddedInputs {
 
 struct PaddingOptions {
   std::optional<std::string> padding_side;  ///< "left" or "right"; none: the inputs' own
-  std::optional<int64_t> max_length;  ///< pad to this length; a longer row is an error
+  std::optional<int64_t> max_length;        ///< pad to this length; a longer row is an error
 };
 
 /// What CsmProcessor makes and the model reads.
