@@ -10,6 +10,7 @@
 
 #include "audio/byte_stream.h"
 #include "audio/resampler.h"
+#include "audio/sample_type.h"
 #include "audio/wav_header.h"
 #include "base/error.h"
 
@@ -111,7 +112,7 @@ struct AudioReader::Impl {
     }
     const size_t channels = static_cast<size_t>(info.channels);
     const auto samples = std::span(interleaved).first(static_cast<size_t>(num_frames) * channels);
-    CheckFinite(samples);
+    CheckSamples(samples);
     num_read += num_frames;
     if (channels == 1) return samples;
     for (size_t t = 0; t < static_cast<size_t>(num_frames); ++t) {
@@ -123,15 +124,14 @@ struct AudioReader::Impl {
     return samples.first(static_cast<size_t>(num_frames));
   }
 
-  void CheckFinite(std::span<const float> samples) const {
-    const auto bad =
-        std::find_if(samples.begin(), samples.end(), [](float x) { return !std::isfinite(x); });
-    if (bad == samples.end()) return;
-    const int64_t index = bad - samples.begin();
-    const int64_t frame = num_read + index / info.channels;
-    Fail<FormatError>(
-        "{} holds a sample that is not a finite number: sample {} of channel {}, at {:.3f} s", name,
-        frame, index % info.channels, static_cast<double>(frame) / info.samplerate);
+  void CheckSamples(std::span<const float> samples) const {
+    const auto index = FindNonAudio(samples);
+    if (!index) return;
+    const bool is_finite = std::isfinite(samples[static_cast<size_t>(*index)]);
+    const int64_t frame = num_read + *index / info.channels;
+    Fail<FormatError>("{} holds a sample that is {}: sample {} of channel {}, at {:.3f} s", name,
+                      is_finite ? "too large to be audio" : "not a finite number", frame,
+                      *index % info.channels, static_cast<double>(frame) / info.samplerate);
   }
 
   void CheckEnd() const {

@@ -21,7 +21,8 @@ namespace csm::audio {
 /// Read: wav (also RF64, W64), flac, ogg (vorbis, opus), mp3, aiff, au, caf. Throws FileError if
 /// the file cannot be opened and FormatError if it is not audio, is cut short (wav, flac, aiff, au,
 /// caf: mp3 and ogg have no length to check), holds no samples, claims a rate outside
-/// [kMinSamplingRate, kMaxSamplingRate], or has a sample that is not finite.
+/// [kMinSamplingRate, kMaxSamplingRate], or has a sample that is not finite or beyond
+/// kMaxMagnitude.
 class AudioReader {
  public:
   /// sampling_rate: of the samples to be read, in Hz; 0: the file's own.

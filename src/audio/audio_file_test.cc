@@ -149,6 +149,15 @@ TEST(AudioReader, NamesTheSampleThatIsNotFinite) {
   EXPECT_THROW(ReadBytes(Wav({}, samples)), FormatError);
 }
 
+// Finite, but their sum would not be.
+TEST(AudioReader, RefusesSamplesThatNoSumCanHold) {
+  const std::vector<float> samples(40, 3e38f);
+  EXPECT_THAT([&] { ReadBytes(Wav({.channels = 2, .block = 8}, samples)); },
+              ThrowsMessage<FormatError>(HasSubstr("too large to be audio: sample 0")));
+  const std::vector<float> loud(40, 2e9f);
+  EXPECT_EQ(ReadBytes(Wav({}, loud)), loud);
+}
+
 TEST(AudioReader, SaysWhenAWavFileIsCutShort) {
   const std::string bytes = Wav({}, Sine(5000, 440, 24000));
   EXPECT_THAT([&] { ReadBytes(bytes.substr(0, bytes.size() / 2)); },

@@ -58,6 +58,13 @@ void AppendSamples(std::span<const float> samples, SampleType type, std::string*
   }
 }
 
+std::optional<int64_t> FindNonAudio(std::span<const float> samples) {
+  const auto bad = std::find_if(samples.begin(), samples.end(),
+                                [](float x) { return !(std::abs(x) <= kMaxMagnitude); });
+  if (bad == samples.end()) return std::nullopt;
+  return bad - samples.begin();
+}
+
 int64_t CountBeyondFullScale(std::span<const float> samples) {
   return std::count_if(samples.begin(), samples.end(), [](float x) { return x < -1 || x > 1; });
 }

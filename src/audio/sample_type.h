@@ -3,6 +3,7 @@
 #define CSM_AUDIO_SAMPLE_TYPE_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,12 @@ int BytesPerSample(SampleType type);
 /// [-2^(b-1), 2^(b-1) - 1]: what libsndfile, and so Python's soundfile, writes into a wav file.
 /// Samples must be finite.
 void AppendSamples(std::span<const float> samples, SampleType type, std::string* bytes);
+
+/// The largest magnitude that is taken for audio, far above any scale in use (32-bit integers kept
+/// as floats reach 2^31): sums over channels and filters stay finite.
+inline constexpr float kMaxMagnitude = 1e12f;
+/// Position of the first sample that is not audio: NaN, or beyond kMaxMagnitude; none: nullopt.
+std::optional<int64_t> FindNonAudio(std::span<const float> samples);
 
 /// Samples beyond full scale: outside [-1, 1].
 int64_t CountBeyondFullScale(std::span<const float> samples);

@@ -1,10 +1,8 @@
 #include "text/clip.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "audio/audio_file.h"
 #include "audio/resampler.h"
+#include "audio/sample_type.h"
 #include "base/error.h"
 
 namespace csm::text {
@@ -12,11 +10,9 @@ namespace {
 
 Clip FromSamples(const Waveform& waveform, const AudioLimits& limits) {
   if (waveform.samples.empty()) Fail<ArgumentError>("the audio has 0 samples");
-  const auto bad = std::find_if(waveform.samples.begin(), waveform.samples.end(),
-                                [](float x) { return !std::isfinite(x); });
-  if (bad != waveform.samples.end()) {
-    Fail<ArgumentError>("sample {} of the audio is not a finite number",
-                        bad - waveform.samples.begin());
+  if (const auto bad = audio::FindNonAudio(waveform.samples)) {
+    Fail<ArgumentError>("sample {} of the audio is not a finite number, or too large for audio",
+                        *bad);
   }
   return Waveform{audio::Resample(waveform.samples, waveform.sampling_rate, limits.sampling_rate),
                   limits.sampling_rate};
