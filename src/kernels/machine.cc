@@ -19,13 +19,23 @@ HWY_BEFORE_NAMESPACE();
 namespace csm::kernels {
 namespace HWY_NAMESPACE {
 
-// The sum keeps the compiler from dropping the loads.
+// Reads n floats as 8 streams, which gets a core more of the memory's bandwidth than one. The sum
+// keeps the compiler from dropping the loads.
 float ReadAll(const float* data, size_t n) {
-  VF sums[4] = {hn::Zero(DF()), hn::Zero(DF()), hn::Zero(DF()), hn::Zero(DF())};
-  for (size_t i = 0; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    for (size_t k = 0; k < 4; ++k) sums[k] = hn::Add(sums[k], LoadF32(data + i + k * kLanes));
+  constexpr size_t kStreams = 8;
+  VF sums[kStreams];
+#pragma GCC unroll 8
+  for (size_t k = 0; k < kStreams; ++k) sums[k] = hn::Zero(DF());
+  const size_t length = n / kStreams;
+  for (size_t i = 0; i + kLanes <= length; i += kLanes) {
+#pragma GCC unroll 8
+    for (size_t k = 0; k < kStreams; ++k) {
+      sums[k] = hn::Add(sums[k], LoadF32(data + k * length + i));
+    }
   }
-  return SumLanes(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
+  VF total = sums[0];
+  for (size_t k = 1; k < kStreams; ++k) total = hn::Add(total, sums[k]);
+  return SumLanes(total);
 }
 
 // Twelve independent chains: more than any processor's latency times its multiply-adds a cycle.

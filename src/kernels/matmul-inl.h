@@ -17,40 +17,45 @@ namespace HWY_NAMESPACE {
 
 static_assert(kTileRows <= kMaxTileRows && kLanes <= 16);
 
-// The outputs of a tile: y = sum (+ y) (+ bias), in this order. `num_outputs` <= kTileOutputs.
-template <size_t kR>
-HWY_INLINE void Finish(const Sums<kR>& sums, const MatMulTask& task, size_t row, size_t output,
-                       size_t num_outputs) {
-#pragma GCC unroll 8
-  for (size_t r = 0; r < kR; ++r) {
-    float out[kTileOutputs];
-    SumLanes4(sums.v[r][0], sums.v[r][1], sums.v[r][2], sums.v[r][3], out);
-    float* HWY_RESTRICT y = task.y + (row + r) * task.y_stride + output;
-    if (task.accumulate) {
-      for (size_t c = 0; c < num_outputs; ++c) out[c] += y[c];
-    }
-    if (task.bias != nullptr) {
-      for (size_t c = 0; c < num_outputs; ++c) out[c] += task.bias[output + c];
-    }
-    std::memcpy(y, out, num_outputs * sizeof(float));
-  }
+// Stores an output: y = sum (+ y) (+ bias), in this order.
+HWY_INLINE void Store(const MatMulTask& task, size_t row, size_t output, float sum) {
+  float& y = task.y[row * task.y_stride + output];
+  if (task.accumulate) sum += y;
+  if (task.bias != nullptr) sum += task.bias[output];
+  y = sum;
 }
 
-// Few rows: the weights go straight from memory to registers. Bound: bytes of weights.
+// Few rows: the weights go straight from memory to registers. Bound: bytes of weights. One core
+// gets more of the memory's bandwidth the more places it reads in turn (1, 2, 4, 8 places: 11, 13,
+// 15, 17.5 GB/s), and the longer the run at each; prefetch instructions add nothing. So the rows
+// are read as up to 8 streams, each a contiguous part of the task's rows.
 template <size_t kR, class T>
 HWY_NOINLINE void StreamWeights(const MatMulTask& task) {
+  constexpr size_t kStreams = 8 * kR <= kTileRows * kTileOutputs ? 8 : 4;
   const T* weight = static_cast<const T*>(task.weight.data);
   const size_t cols = task.weight.cols;
   const size_t outputs = task.weight.rows;
-  for (size_t o = 0; o < outputs; o += kTileOutputs) {
-    const T* w[kTileOutputs];
-    for (size_t c = 0; c < kTileOutputs; ++c) {
-      w[c] = weight + std::min(o + c, outputs - 1) * cols;  // past the last: computed, not stored
+  const size_t length = (outputs + kStreams - 1) / kStreams;  // rows of a stream
+  for (size_t o = 0; o < length; ++o) {
+    const T* w[kStreams];
+    for (size_t c = 0; c < kStreams; ++c) {
+      w[c] = weight + std::min(c * length + o, outputs - 1) * cols;  // past the last: not stored
     }
-    Sums<kR> sums;
+    Sums<kR, kStreams> sums;
     Clear(sums);
     MulAddColumns(task.x.data, task.x.stride, w, cols, sums);
-    Finish(sums, task, 0, o, std::min(kTileOutputs, outputs - o));
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kR; ++r) {
+      float out[kStreams];
+#pragma GCC unroll 8
+      for (size_t c = 0; c < kStreams; c += 4) {
+        const VF* v = sums.v[r] + c;
+        SumLanes4(v[0], v[1], v[2], v[3], out + c);
+      }
+      for (size_t c = 0; c < kStreams && c * length + o < outputs; ++c) {
+        Store(task, r, c * length + o, out[c]);
+      }
+    }
   }
 }
 
@@ -94,6 +99,18 @@ HWY_INLINE RowsView TileOfX(const MatMulTask& task, const Block& block, size_t r
     PackRow(x + r * task.x.stride, block.num_cols, task.scratch->x + r * kPackedStride);
   }
   return {task.scratch->x, num_rows, kPackedStride};
+}
+
+// The outputs of a tile, `num_outputs` <= kTileOutputs of them.
+template <size_t kR>
+HWY_INLINE void Finish(const Sums<kR>& sums, const MatMulTask& task, size_t row, size_t output,
+                       size_t num_outputs) {
+#pragma GCC unroll 8
+  for (size_t r = 0; r < kR; ++r) {
+    float out[kTileOutputs];
+    SumLanes4(sums.v[r][0], sums.v[r][1], sums.v[r][2], sums.v[r][3], out);
+    for (size_t c = 0; c < num_outputs; ++c) Store(task, row + r, output + c, out[c]);
+  }
 }
 
 // The tile `x` of rows from `row` on, times packed weight rows [c, c + kTileOutputs) of the block.
@@ -152,10 +169,9 @@ HWY_INLINE void MultiplyBlock(const MatMulTask& task, const Block& block) {
 template <class T>
 HWY_NOINLINE void KeepWeights(const MatMulTask& task) {
   const size_t cols = task.weight.cols;
-  const size_t step = cols > kBlockCols ? kCarriedOutputs : kBlockOutputs;
   Block block;
-  for (block.output = 0; block.output < task.weight.rows; block.output += step) {
-    block.num_outputs = std::min(step, task.weight.rows - block.output);
+  for (block.output = 0; block.output < task.weight.rows; block.output += kBlockOutputs) {
+    block.num_outputs = std::min(kBlockOutputs, task.weight.rows - block.output);
     block.begin = 0;
     do {  // once even without columns: the outputs are then the bias
       block.num_cols = std::min(kBlockCols, cols - block.begin);

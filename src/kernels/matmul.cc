@@ -23,7 +23,8 @@ namespace {
 
 HWY_EXPORT(RunTask);
 
-// Below this many multiply-adds a product is done before another thread has taken its share.
+// Below this many multiply-adds (20 us of one core if the weights are f32 in memory) a product is
+// done before another thread, which may have to wake up, has taken its share.
 constexpr size_t kMinParallelWork = 64 * 1024;
 
 // How all the products of a call are cut: the same rows and about as many outputs a task.
@@ -43,14 +44,19 @@ size_t NumOutputBlocks(const Product& product, const Cut& cut) {
 constexpr size_t kTasksPerThread = 4;
 
 Cut ChooseCut(const RowsView& x, size_t total_outputs, size_t num_threads) {
-  // Rows in equal passes, so that no pass reads all weights for a few left-over rows.
-  const size_t num_passes = DivideRoundUp(x.num_rows, kRowsPerPass);
+  const bool few_rows = x.num_rows <= kMaxTileRows;
+  const size_t unit = few_rows ? 8 : kBlockOutputs;  // the smallest number of outputs worth a task
+  const size_t wanted = num_threads == 1 ? 1 : kTasksPerThread * num_threads;
+  size_t num_passes = DivideRoundUp(x.num_rows, kRowsPerPass);
+  // Too few outputs to go round: shorter passes, of four tiles at least.
+  const size_t num_units = DivideRoundUp(total_outputs, unit);
+  num_passes = std::max(num_passes, std::min(DivideRoundUp(wanted, num_units),
+                                             DivideRoundUp(x.num_rows, 4 * kMaxTileRows)));
+  // Passes of equal height, so that none reads all weights for a few left-over rows.
   const size_t rows =
       std::min(kRowsPerPass, RoundUp(DivideRoundUp(x.num_rows, num_passes), kMaxTileRows));
-  if (num_threads == 1) return {rows, total_outputs};
-  const size_t wanted = DivideRoundUp(kTasksPerThread * num_threads, num_passes);
-  const size_t unit = x.num_rows <= kMaxTileRows ? 8 : kCarriedOutputs;
-  return {rows, RoundUp(DivideRoundUp(total_outputs, wanted), unit)};
+  const size_t wanted_cuts = DivideRoundUp(wanted, num_passes);
+  return {rows, RoundUp(DivideRoundUp(total_outputs, wanted_cuts), unit)};
 }
 
 // Of the calling thread, kept for its next call.

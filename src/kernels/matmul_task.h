@@ -16,14 +16,13 @@ constexpr size_t kMaxTileRows = 6;
 /// more than the columns, so that rows of a tile fall on different cache sets.
 constexpr size_t kBlockCols = 1024;
 constexpr size_t kBlockOutputs = 64;
-constexpr size_t kCarriedOutputs = 32;  // if there are more columns than a block's
 constexpr size_t kPackedStride = kBlockCols + 16;
 
-/// What a thread needs besides x, weights and y: 0.5 MB, which fits a second-level cache.
+/// What a thread needs besides x, weights and y: 0.8 MB, which fits a second-level cache.
 struct MatMulScratch {
   alignas(64) float x[kMaxTileRows * kPackedStride];
   alignas(64) float weights[kBlockOutputs * kPackedStride];
-  alignas(64) float carry[kRowsPerPass * kCarriedOutputs * 16];  // 16: lanes of AVX-512
+  alignas(64) float carry[kRowsPerPass * kBlockOutputs * 16];  // 16: lanes of AVX-512
 };
 
 struct MatMulTask {

@@ -23,31 +23,31 @@ constexpr size_t kTileRows = 3;  // 12 sums of 16 registers
 #endif
 constexpr size_t kTileOutputs = 4;
 
-template <size_t kR>
+template <size_t kR, size_t kC = kTileOutputs>
 struct Sums {
-  VF v[kR][kTileOutputs];
+  VF v[kR][kC];
 };
 
-template <size_t kR>
-HWY_INLINE void Clear(Sums<kR>& sums) {
+template <size_t kR, size_t kC>
+HWY_INLINE void Clear(Sums<kR, kC>& sums) {
 #pragma GCC unroll 8
   for (size_t r = 0; r < kR; ++r) {
 #pragma GCC unroll 8
-    for (size_t c = 0; c < kTileOutputs; ++c) sums.v[r][c] = hn::Zero(DF());
+    for (size_t c = 0; c < kC; ++c) sums.v[r][c] = hn::Zero(DF());
   }
 }
 
 // Adds the products of one vector of columns; `load` loads from a row's address plus `i`. The
 // rows of x wait in registers and the weights come one by one: 24 + 6 + 1 registers of
 // AVX-512's 32.
-template <size_t kR, class T, class Load>
-HWY_INLINE void MulAddStep(const float* x, size_t x_stride, const T* const (&w)[kTileOutputs],
-                           const Load& load, Sums<kR>& sums) {
+template <size_t kR, size_t kC, class T, class Load>
+HWY_INLINE void MulAddStep(const float* x, size_t x_stride, const T* const (&w)[kC],
+                           const Load& load, Sums<kR, kC>& sums) {
   VF xv[kR];
 #pragma GCC unroll 8
   for (size_t r = 0; r < kR; ++r) xv[r] = load(x + r * x_stride);
 #pragma GCC unroll 8
-  for (size_t c = 0; c < kTileOutputs; ++c) {
+  for (size_t c = 0; c < kC; ++c) {
     const VF wv = load(w[c]);
 #pragma GCC unroll 8
     for (size_t r = 0; r < kR; ++r) sums.v[r][c] = hn::MulAdd(xv[r], wv, sums.v[r][c]);
@@ -55,9 +55,9 @@ HWY_INLINE void MulAddStep(const float* x, size_t x_stride, const T* const (&w)[
 }
 
 // Adds columns [0, n) of rows x + r * x_stride times the weight rows w[c].
-template <size_t kR, class T>
-HWY_INLINE void MulAddColumns(const float* x, size_t x_stride, const T* const (&w)[kTileOutputs],
-                              size_t n, Sums<kR>& sums) {
+template <size_t kR, size_t kC, class T>
+HWY_INLINE void MulAddColumns(const float* x, size_t x_stride, const T* const (&w)[kC], size_t n,
+                              Sums<kR, kC>& sums) {
   size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const auto load = [i](const auto* p) HWY_ATTR { return LoadF32(p + i); };
