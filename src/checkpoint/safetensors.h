@@ -20,9 +20,10 @@ namespace csm::checkpoint {
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 
 /// Tensors of a whole file in memory, sorted by name; their bytes point into `file`. Accepts what
-/// the reference implementation (safetensors 0.5, Rust) accepts, but refuses duplicate names too:
-/// data must follow the header without hole or overlap up to the file's end, and a tensor's bytes
-/// must be those of its shape and type. Throws FormatError that starts with `source`.
+/// the reference implementation (safetensors 0.8, Rust) accepts, except duplicate names, unknown
+/// keys beside a tensor's three, and dimensions above 2^63 - 1: data must follow the header without
+/// hole or overlap up to the file's end, and a tensor's bytes must be those of its shape and type.
+/// Throws FormatError that starts with `source`.
 std::vector<TensorView> ParseSafetensors(std::span<const std::byte> file, std::string_view source);
 
 /// Tensors of one mapped file.

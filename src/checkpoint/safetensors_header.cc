@@ -101,7 +101,11 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
   bool number_integer(number_integer_t) override { return Unexpected("a negative integer"); }
   bool number_float(number_float_t, const string_t&) override { return Unexpected("a fraction"); }
   bool boolean(bool) override { return Unexpected("a boolean"); }
-  bool null() override { return Unexpected("null"); }
+  bool null() override {
+    if (state_ != State::kTopValue || !in_metadata_) Unexpected("null");
+    state_ = State::kTop;
+    return true;
+  }
   bool binary(binary_t&) override { return Unexpected("binary data"); }
 
   bool parse_error(std::size_t, const std::string&, const Json::exception& error) override {
@@ -195,6 +199,11 @@ std::string QuoteName(std::string_view name) {
 }
 
 std::vector<HeaderEntry> ParseSafetensorsHeader(std::string_view json, std::string_view source) {
+  // nlohmann would skip a byte order mark, and stop at a NUL as if the text ended there.
+  if (json.starts_with("\xEF\xBB\xBF") || json.find('\0') != json.npos) {
+    Fail<FormatError>("{}: the safetensors header is not valid JSON: it holds a {}", source,
+                      json.starts_with('\xEF') ? "byte order mark" : "zero byte");
+  }
   HeaderHandler handler(source);
   Json::sax_parse(json.begin(), json.end(), &handler);
   return handler.TakeEntries();

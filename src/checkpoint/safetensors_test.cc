@@ -57,6 +57,7 @@ TEST(Safetensors, ReadsEveryType) {
 TEST(Safetensors, AcceptsMetadataPaddingAndNoTensors) {
   EXPECT_TRUE(Parse(Safetensors("{}", "")).empty());
   EXPECT_TRUE(Parse(Safetensors(R"({"__metadata__":{"format":"pt"}}   )", "")).empty());
+  EXPECT_TRUE(Parse(Safetensors(R"({"__metadata__":null})", "")).empty());
 }
 
 TEST(Safetensors, RefusesABadFrame) {
@@ -74,6 +75,8 @@ TEST(Safetensors, RefusesBadJson) {
   for (const char* header : {"", "{", "x", "{} {}", R"({"a")", "{\"\xff\":1}", "{\"a\xc3\":{}}"}) {
     EXPECT_THAT(ErrorOfHeader(header), HasSubstr("not valid JSON")) << header;
   }
+  EXPECT_THAT(ErrorOfHeader("\xEF\xBB\xBF{}"), HasSubstr("byte order mark"));
+  EXPECT_THAT(ErrorOfHeader(std::string("{}\0", 3)), HasSubstr("zero byte"));
   EXPECT_THAT(ErrorOfHeader("[]"), HasSubstr("header is a list, expected an object"));
   EXPECT_THAT(ErrorOfHeader("3"), HasSubstr("header is an integer"));
   EXPECT_THAT(ErrorOfHeader(R"({"t":[]})"), HasSubstr("entry of \"t\" is a list"));
