@@ -1,7 +1,5 @@
 #include "checkpoint/config_reader.h"
 
-#include <cmath>
-#include <limits>
 
 #include "base/error.h"
 #include "checkpoint/config_rules.h"

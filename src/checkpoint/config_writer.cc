@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <system_error>
-#include <vector>
 
 #include "base/atomic_file.h"
 #include "base/error.h"

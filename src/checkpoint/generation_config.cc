@@ -2,7 +2,6 @@
 #include <initializer_list>
 #include <system_error>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
 #include "checkpoint/config_reader.h"
 #include "checkpoint/config_writer.h"

@@ -1,8 +1,6 @@
 #include "checkpoint/safetensors.h"
 
 #include <algorithm>
-#include <cstring>
-#include <numeric>
 #include <optional>
 #include <utility>
 
