@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstring>
 
 #include "base/error.h"
 #include "kernels/elementwise.h"
@@ -21,8 +20,8 @@ const float* OrNull(std::span<const float> bias) { return bias.empty() ? nullptr
 float* SlidingRows::Append(size_t num_kept, size_t n) {
   assert(num_kept <= end_);
   if ((end_ + n) * channels_ > data_.size()) {
-    std::memmove(data_.data(), data_.data() + (end_ - num_kept) * channels_,
-                 num_kept * channels_ * sizeof(float));
+    const auto kept = data_.begin() + static_cast<ptrdiff_t>((end_ - num_kept) * channels_);
+    std::copy_n(kept, num_kept * channels_, data_.begin());
     end_ = num_kept;
     // Room for as many steps as rows were moved: each row is then moved once on average.
     const size_t wanted = (2 * num_kept + n) * channels_;
