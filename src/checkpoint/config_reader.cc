@@ -1,6 +1,5 @@
 #include "checkpoint/config_reader.h"
 
-
 #include "base/error.h"
 #include "checkpoint/config_rules.h"
 
