@@ -13,6 +13,7 @@
 #ifndef CSM_CSM_HPP_
 #define CSM_CSM_HPP_
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -265,7 +266,7 @@ struct MimiConfig {
   }
   /// Samples in a frame, e.g. 1920.
   int64_t frame_size() const {
-    return static_cast<int64_t>(static_cast<double>(sampling_rate) / frame_rate + 0.5);
+    return std::llround(static_cast<double>(sampling_rate) / frame_rate);
   }
   bool operator==(const MimiConfig&) const = default;
 };
@@ -627,7 +628,7 @@ class CSM_EXPORT MimiModel {
   /// State of one stream of audio into codes.
   class CSM_EXPORT Encoder {
    public:
-    Encoder(const MimiModel& model, int num_codebooks = 0);
+    explicit Encoder(const MimiModel& model, int num_codebooks = 0);
     ~Encoder();
     Encoder(Encoder&&) noexcept;
     Encoder& operator=(Encoder&&) noexcept;
