@@ -1,9 +1,9 @@
 // How a product is cut into tasks for the pool; the arithmetic is in matmul-inl.h.
 //
-// Measured on one core of a shared and busy Intel Ice Lake server (AVX-512, 2.8 GHz), best processor
-// time of many calls, against what the same run reads from memory (17 GB/s, 8 streams) and multiplies
-// in registers (92 G multiply-adds/s): one row 0.84 to 1.06 of the bandwidth; 126 rows of 2048 inputs
-// 0.57 of the multiply-adds, 64 rows 0.54, 32 rows 0.44.
+// Measured on one core of a shared and busy Intel Ice Lake server (AVX-512, 2.8 GHz), best
+// processor time of many calls, against what the same run reads from memory (17 GB/s, 8 streams)
+// and multiplies in registers (92 G multiply-adds/s): one row 0.84 to 1.06 of the bandwidth; 126
+// rows of 2048 inputs 0.57 of the multiply-adds, 64 rows 0.54, 32 rows 0.44.
 #include "kernels/matmul.h"
 
 #include <algorithm>
