@@ -11,6 +11,7 @@ import unittest
 from harness import BIN, TINY, CsmTest, Wav, load_json
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+ENDLESS = TINY.parent / "untied-biased"  # greedy, this one never ends by itself
 BLOCKING = ["--text", "Hello.", "--greedy", "--max-new-tokens", "400", "--subtype", "FLOAT"]
 
 
@@ -110,7 +111,7 @@ class Interrupt(CsmTest):
 
     def test_stream_is_valid(self):
         # Nobody reads yet, so the program waits in a write when the pipe is full.
-        process = self.start("generate", "--model", TINY, *BLOCKING, "--output", "-")
+        process = self.start("generate", "--model", ENDLESS, *BLOCKING, "--output", "-")
         self.interrupt_when_ready(process, signal.SIGINT)
         out, err = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 130, err)
