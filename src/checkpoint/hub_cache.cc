@@ -87,7 +87,7 @@ fs::path FindSnapshot(const fs::path& repository) {
 
 fs::path ResolveModelDir(const std::string& path_or_name) {
   std::error_code error;
-  const fs::path path(path_or_name);
+  fs::path path(path_or_name);
   if (fs::is_directory(path, error)) return path;
   if (fs::exists(path, error)) {
     Fail<FileError>("{} is a file, expected the folder of a checkpoint", path_or_name);
