@@ -21,7 +21,7 @@ std::filesystem::path ShippedVoice() {
       std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   std::vector<std::string> places;
   for (const char* voice : kShippedVoices) {
-    const std::filesystem::path dir = (bin / voice).lexically_normal();
+    std::filesystem::path dir = (bin / voice).lexically_normal();
     if (std::filesystem::exists(dir / "config.json", error)) return dir;
     places.push_back(dir.string());
   }

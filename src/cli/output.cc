@@ -31,7 +31,7 @@ std::optional<audio::SampleType> AudioOptions::sample_type() const {
 }
 
 std::filesystem::path AudioOptions::FileOf(int index, bool is_batch) const {
-  const std::filesystem::path file(output_);
+  std::filesystem::path file(output_);
   if (!is_batch) return file;
   const std::string name =
       fmt::format("{}_{}{}", file.stem().string(), index, file.extension().string());
