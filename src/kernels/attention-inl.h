@@ -202,6 +202,8 @@ HWY_NOINLINE void AttendRows(const AttentionTask& task, size_t head) {
   }
 }
 
+// One definition per target: Highway compiles this file into a namespace of its own for each.
+// NOLINTNEXTLINE(misc-definitions-in-headers)
 void RunTask(const AttentionTask& task) {
   const size_t num_heads = task.shape->num_heads / task.shape->num_kv_heads;
   size_t head = task.kv_head * num_heads;

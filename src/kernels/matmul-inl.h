@@ -197,6 +197,8 @@ HWY_INLINE void RunTaskOf(const MatMulTask& task) {
   }
 }
 
+// One definition per target: Highway compiles this file into a namespace of its own for each.
+// NOLINTNEXTLINE(misc-definitions-in-headers)
 void RunTask(const MatMulTask& task) {
   switch (task.weight.dtype) {
     case DType::kF32:
