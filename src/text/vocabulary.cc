@@ -23,7 +23,7 @@ Vocabulary::Vocabulary(const TokenizerJson& file) {
   chars_.reserve(file.vocab.num_chars());
   slots_.assign(std::bit_ceil(2 * count + 2), Slot{0, -1});
   const int32_t max_id = count == 0 ? -1 : *std::max_element(file.ids.begin(), file.ids.end());
-  entry_of_id_.assign(static_cast<size_t>(max_id + 1), -1);
+  entry_of_id_.assign(static_cast<size_t>(max_id) + 1, -1);
   for (size_t i = 0; i < count; ++i) {
     const std::string_view token = file.vocab[i];
     const size_t begin = chars_.size();
