@@ -11,7 +11,8 @@ if(CSM_WERROR)
 endif()
 if(CSM_SANITIZE)
   target_compile_options(csm_options INTERFACE
-    -fsanitize=${CSM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    -fsanitize=${CSM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_definitions(csm_options INTERFACE CSM_FEWER_TARGETS)
   target_link_options(csm_options INTERFACE -fsanitize=${CSM_SANITIZE})
 endif()
 

@@ -3,7 +3,6 @@
 #include <csm/csm.hpp>
 #include <cstdio>
 #include <exception>
-#include <variant>
 #include <vector>
 
 int main(int argc, char** argv) try {
@@ -11,9 +10,7 @@ int main(int argc, char** argv) try {
   const auto processor = csm::CsmProcessor::from_pretrained(argv[1]);
   const auto codec = csm::MimiModel::from_pretrained(argv[1]);
 
-  // The processor reads any audio file at the codec's rate.
-  const auto inputs = processor.apply_chat_template({{"0", {csm::Text{""}, csm::Audio{argv[2]}}}});
-  const auto& clip = std::get<csm::Waveform>(inputs.rows[0].clips[0]);
+  const csm::Waveform clip = processor.load_audio(argv[2]);  // any file, at the codec's rate
 
   csm::MimiModel::Encoder encoder(codec);
   csm::MimiModel::Decoder decoder(codec);

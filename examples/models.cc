@@ -16,19 +16,19 @@ int main(int argc, char** argv) try {
   csm::KvCache cache(16);
   const std::vector<int32_t> ids = {1, 2, 3};
   const csm::StackInput prompt{.input_ids = ids, .past_key_values = &cache};
-  const auto first = backbone.forward({&prompt, 1}, {.output_hidden_states = true})[0];
+  const auto first = backbone.forward(prompt, {.output_hidden_states = true});
   const auto last = first.last_hidden_state.row(first.last_hidden_state.rows - 1);
 
   // Codebooks 1.. of a frame whose code 0 is 5, greedily.
   csm::Codes frame{static_cast<int>(model.config().num_codebooks), {}};
   frame.data = depth_decoder.generate(last, 5);
   const csm::StackInput next{.codes = &frame, .past_key_values = &cache};
-  const auto second = backbone.forward({&next, 1})[0];
+  const auto second = model.forward(next);  // with the head: the next code 0's logits
 
-  std::printf("%zu hidden states, cache of %lld positions, next state [%lld, %lld]\n",
+  std::printf("%zu hidden states, cache of %lld positions, next logits [%lld, %lld]\n",
               first.hidden_states.size(), static_cast<long long>(cache.get_seq_length()),
-              static_cast<long long>(second.last_hidden_state.rows),
-              static_cast<long long>(second.last_hidden_state.cols));
+              static_cast<long long>(second.logits.rows),
+              static_cast<long long>(second.logits.cols));
 } catch (const std::exception& error) {
   return std::fprintf(stderr, "%s\n", error.what()), 1;
 }

@@ -9,7 +9,8 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view json(reinterpret_cast<const char*>(data), size);
   try {
-    for (const csm::Conversation& conversation : csm::text::ParseConversations(json, "c.json")) {
+    const auto file = csm::text::ParseConversations(json, "c.json");
+    for (const csm::Conversation& conversation : file.conversations) {
       for (const csm::Message& message : conversation) csm::text::ReadTurn(message);
     }
   } catch (const csm::Error& error) {

@@ -8,8 +8,10 @@
 //   auto output = model.generate(processor("[0]Hello from Sesame.", {.add_special_tokens = true}));
 //   processor.save_audio(output.audio[0], "hello.wav");
 //
-// Batches are ragged: a batch is a vector of rows, each as long as it is, without padding.
-// Models are immutable and may be shared by threads; caches and outputs belong to the caller.
+// Every from_pretrained takes a checkpoint's folder, or the name of one that is already in the
+// local Hugging Face cache ("sesame/csm-1b"); nothing is downloaded. Batches are ragged: a batch is
+// a vector of rows, each as long as it is, without padding. Models are immutable and may be shared
+// by threads; caches and outputs belong to the caller.
 #ifndef CSM_CSM_HPP_
 #define CSM_CSM_HPP_
 
@@ -92,6 +94,11 @@ struct Codes {
   std::span<int32_t> frame(int t) {
     return {data.data() + static_cast<size_t>(t) * num_codebooks,
             static_cast<size_t>(num_codebooks)};
+  }
+  /// Adds the frames of `more`, which has as many codebooks; no frames yet: takes its number.
+  void append(const Codes& more) {
+    if (data.empty()) num_codebooks = more.num_codebooks;
+    data.insert(data.end(), more.data.begin(), more.data.end());
   }
   bool operator==(const Codes&) const = default;
 };
@@ -335,10 +342,19 @@ struct SamplingConfig {
 };
 
 struct GenerationConfig : SamplingConfig {
+  /// Not an aggregate: `generate(inputs, {.max_new_tokens = 50})` would look like HF's keyword
+  /// arguments and silently drop the checkpoint's other settings. Change a copy of
+  /// model.generation_config() instead.
+  GenerationConfig() = default;
+
   SamplingConfig depth_decoder;           ///< `depth_decoder_*` keys in generation_config.json
   std::optional<int64_t> max_new_tokens;  ///< frames; unset with max_length unset: 20, as HF
   std::optional<int64_t> max_length;      ///< prompt positions + frames
   int64_t num_return_sequences = 1;
+  /// "static": the backbone's KV cache is allocated once for prompt and max_new_tokens; "dynamic"
+  /// (the default): it grows. The numbers are the same, and the depth decoder's is always static.
+  std::optional<std::string> cache_implementation;
+  std::optional<std::string> depth_decoder_cache_implementation;
 
   bool output_audio = true;      ///< decode the codes to audio
   bool output_scores = false;    ///< keep codebook 0's logits after warping, per frame
@@ -351,6 +367,8 @@ struct GenerationConfig : SamplingConfig {
     visit("max_new_tokens", self.max_new_tokens);
     visit("max_length", self.max_length);
     visit("num_return_sequences", self.num_return_sequences);
+    visit("cache_implementation", self.cache_implementation);
+    visit("depth_decoder_cache_implementation", self.depth_decoder_cache_implementation);
     visit("depth_decoder_", self.depth_decoder);  // flattened: each key gets this prefix
   }
   /// Reads DIR/generation_config.json; defaults if there is none.
@@ -383,6 +401,7 @@ class CSM_EXPORT Tokenizer {
   int64_t vocab_size() const;  ///< largest id + 1
 
   struct Impl;
+  explicit Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
  private:
   std::shared_ptr<const Impl> impl_;
@@ -480,10 +499,17 @@ class CSM_EXPORT CsmProcessor {
   const Tokenizer& tokenizer() const;
   int sampling_rate() const;  ///< of the codec, e.g. 24000
 
-  /// Writes audio to a file by its extension (wav, flac, ogg, mp3).
-  void save_audio(std::span<const float> audio, const std::filesystem::path& file) const;
+  /// Reads an audio file of any rate and number of channels as the codec takes it: mono, at
+  /// sampling_rate().
+  Waveform load_audio(const std::filesystem::path& file) const;
+  /// Writes audio to a file by its extension (wav, flac, ogg, opus, mp3). `subtype` is "FLOAT",
+  /// "PCM_16" or "PCM_24"; empty: the format's own, PCM_16 in a wav file. Returns how many samples
+  /// were beyond full scale and so were limited to it; FLOAT keeps them as they are.
+  int64_t save_audio(std::span<const float> audio, const std::filesystem::path& file,
+                     std::string_view subtype = "") const;
 
   struct Impl;
+  explicit CsmProcessor(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
  private:
   std::shared_ptr<const Impl> impl_;
@@ -512,9 +538,9 @@ struct LoadOptions {
   std::optional<Runtime> runtime;  ///< none: one of its own
 };
 
-/// Keys and values of one sequence for one stack. Grows as needed (HF's DynamicCache), or has a
-/// fixed capacity (HF's StaticCache, `cache_implementation="static"`) and throws ArgumentError
-/// when it is full. Belongs to the first model that uses it.
+/// Keys and values of one sequence, which is one row of a batch, for one stack. Grows as needed
+/// (HF's DynamicCache), or has a fixed capacity (HF's StaticCache, `cache_implementation="static"`)
+/// and throws ArgumentError when it is full. Belongs to the first model that uses it.
 class CSM_EXPORT KvCache {
  public:
   KvCache();
@@ -563,6 +589,9 @@ class CSM_EXPORT CsmBackboneModel {
   const CsmConfig& config() const;
   std::vector<StackOutput> forward(std::span<const StackInput> batch,
                                    const ForwardOptions& options = {}) const;
+  StackOutput forward(const StackInput& row, const ForwardOptions& options = {}) const {
+    return std::move(forward(std::span(&row, 1), options)[0]);
+  }
   /// Sum over codebooks of the code embeddings: [frames, hidden_size].
   Matrix embed_tokens(const Codes& codes) const;
 
@@ -580,6 +609,9 @@ class CSM_EXPORT CsmDepthDecoderModel {
   const CsmDepthDecoderConfig& config() const;
   std::vector<StackOutput> forward(std::span<const StackInput> batch,
                                    const ForwardOptions& options = {}) const;
+  StackOutput forward(const StackInput& row, const ForwardOptions& options = {}) const {
+    return std::move(forward(std::span(&row, 1), options)[0]);
+  }
 
   struct Impl;
   explicit CsmDepthDecoderModel(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -597,6 +629,9 @@ class CSM_EXPORT CsmDepthDecoderForCausalLM {
   /// Logits of position p >= 1 are those of codebook p; position 0 has none.
   std::vector<StackOutput> forward(std::span<const StackInput> batch,
                                    const ForwardOptions& options = {}) const;
+  StackOutput forward(const StackInput& row, const ForwardOptions& options = {}) const {
+    return std::move(forward(std::span(&row, 1), options)[0]);
+  }
   /// Codes 1.. of a frame from its code 0 and the backbone's last hidden state
   /// [backbone_hidden_size]. Returns the whole frame, code 0 first. `sequence` and `frame` key the
   /// random numbers.
@@ -669,6 +704,8 @@ CSM_EXPORT std::string_view to_string(FinishReason reason);  ///< "stop", "lengt
 
 /// Called on the thread that called generate(); an exception thrown in one ends generation.
 struct GenerateCallbacks {
+  /// How many of all prompt positions have gone through the backbone.
+  std::function<void(int64_t positions, int64_t total)> on_prefill;
   /// A frame of a sequence is complete, an ending one included.
   std::function<void(int sequence, std::span<const int32_t> frame)> on_frame;
   /// The next audio of a sequence, frame_size samples a frame, in order and without gap.
@@ -676,7 +713,8 @@ struct GenerateCallbacks {
   /// Changes raw logits [vocab_size] before any warping.
   std::function<void(int sequence, int frame, int codebook, std::span<float> logits)>
       logits_processor;
-  /// Asked before each frame; true ends every sequence with FinishReason::kCancelled.
+  /// Asked before each frame, and often while prompts are read; true ends every sequence with
+  /// FinishReason::kCancelled.
   std::function<bool()> is_cancelled;
 };
 
@@ -717,6 +755,13 @@ class CSM_EXPORT CsmForConditionalGeneration {
                              const GenerateCallbacks& callbacks = {}) const;
   /// Codebook-0 logits, and HF's losses if the rows have labels.
   CsmOutput forward(const CsmInputs& inputs, const ForwardOptions& options = {}) const;
+  /// The backbone with its head: codebook-0 logits from ids, codes or inputs_embeds, with a cache
+  /// that goes on from call to call. What a generation loop of one's own is made of.
+  std::vector<StackOutput> forward(std::span<const StackInput> batch,
+                                   const ForwardOptions& options = {}) const;
+  StackOutput forward(const StackInput& row, const ForwardOptions& options = {}) const {
+    return std::move(forward(std::span(&row, 1), options)[0]);
+  }
 
   struct Impl;
   explicit CsmForConditionalGeneration(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

@@ -1,6 +1,7 @@
 #include "audio/wav_stream.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -67,7 +68,13 @@ bool WavStream::WriteBytes(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(fd_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0 && errno == EPIPE) return false;
+    if (written < 0 && errno == EAGAIN) {  // the pipe does not block: wait for room
+      pollfd room{fd_, POLLOUT, 0};
+      (void)poll(&room, 1, /*timeout=*/-1);
+      continue;
+    }
+    if (written < 0 && errno == EPIPE) reader_is_gone_ = true;
+    if (reader_is_gone_) return false;
     if (written < 0) FailWrite();
     bytes.remove_prefix(static_cast<size_t>(written));
   }
@@ -90,7 +97,7 @@ bool WavStream::Write(std::span<const float> samples) {
 }
 
 bool WavStream::Finish() {
-  if (!WriteHeaderOnce()) return false;
+  if (reader_is_gone_ || !WriteHeaderOnce()) return false;
   const int64_t data_bytes = num_samples_ * BytesPerSample(type_);
   // RIFF pads chunks to even lengths; a reader of a pipe would take the byte for half a sample.
   if (start_ < 0) return true;

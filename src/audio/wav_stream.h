@@ -37,6 +37,7 @@ class WavStream {
   SampleType type_;
   int64_t start_ = -1;  // of the stream in a file; -1: not a file, or one that only appends
   bool has_header_ = false;
+  bool reader_is_gone_ = false;
   int64_t num_samples_ = 0;
   int64_t num_saturated_ = 0;
 };

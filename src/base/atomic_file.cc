@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <random>
 #include <system_error>
 
 #include "base/error.h"
@@ -14,43 +15,62 @@
 namespace csm {
 namespace {
 
+// The file that a chain of links names, whether it exists or not.
+std::filesystem::path FollowLinks(std::filesystem::path path) {
+  constexpr int kMaxLinks = 40;  // as the system's own limit
+  std::error_code error;
+  for (int i = 0; i < kMaxLinks && std::filesystem::is_symlink(path, error); ++i) {
+    const auto next = std::filesystem::read_symlink(path, error);
+    if (error) break;
+    path = path.parent_path() / next;  // an absolute one stays as it is
+  }
+  return path;
+}
+
+// Not mkstemp, which makes the file private: it should have the mode that open(2) gives, or that of
+// the file which it replaces.
 std::filesystem::path MakeTemporary(const std::filesystem::path& target) {
-  // The extension is kept last because audio libraries choose the format by it.
-  const std::string extension = target.extension().string();
-  const std::string file = fmt::format(".{}.XXXXXX{}", target.stem().string(), extension);
-  std::string name = (target.parent_path() / file).string();
-  const int fd = mkostemps(name.data(), static_cast<int>(extension.size()), O_CLOEXEC);
+  constexpr int kMaxTries = 100;
+  std::random_device random;
+  int fd = -1;
+  std::filesystem::path path;
+  errno = EEXIST;
+  for (int i = 0; fd < 0 && errno == EEXIST && i < kMaxTries; ++i) {
+    // The extension is kept last because audio libraries choose the format by it; the rest is
+    // short because the target's name may be as long as names can be.
+    const std::string extension = target.extension().string();
+    path = target.parent_path() /
+           fmt::format(".csm-{:08x}{}", random(), extension.size() < 16 ? extension : "");
+    fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  }
   if (fd < 0) Fail<FileError>("cannot write {}: {}", target.string(), std::strerror(errno));
-  // mkstemp makes the file private; the result should have the mode that open(2) would give.
-  const mode_t mask = umask(0);
-  umask(mask);
-  (void)fchmod(fd, 0666 & ~mask);
+  struct stat replaced = {};
+  if (stat(target.c_str(), &replaced) == 0) (void)fchmod(fd, replaced.st_mode & 0777);
   close(fd);
-  return name;
+  return path;
 }
 
 }  // namespace
 
-AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)) {
+AtomicFile::AtomicFile(std::filesystem::path target) : target_(FollowLinks(std::move(target))) {
   std::error_code error;  // what cannot be looked at is found missing or forbidden below
   const auto status = std::filesystem::status(target_, error);
   if (std::filesystem::is_directory(status)) {
     Fail<FileError>("cannot write {}: it is a folder", target_.string());
   }
   // Renaming onto /dev/null would put a plain file in the place of the device.
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-    Fail<FileError>("cannot write {}: it exists and is not a regular file", target_.string());
-  }
-  temporary_ = MakeTemporary(target_);
+  is_direct_ = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
+  if (!is_direct_) temporary_ = MakeTemporary(target_);
 }
 
 AtomicFile::~AtomicFile() {
-  if (committed_) return;
+  if (committed_ || is_direct_) return;
   std::error_code ignored;
   std::filesystem::remove(temporary_, ignored);
 }
 
 void AtomicFile::Commit() {
+  if (is_direct_) return;
   const int fd = open(temporary_.c_str(), O_RDWR | O_CLOEXEC);
   const bool synced = fd >= 0 && fsync(fd) == 0;
   const int sync_errno = errno;
@@ -89,6 +109,7 @@ std::string ReadFile(const std::filesystem::path& path, size_t max_bytes) {
       Fail<FormatError>("{} is larger than {} bytes", path.string(), max_bytes);
     }
   }
+  if (in.bad()) Fail<FileError>("cannot read {}: {}", path.string(), std::strerror(errno));
   return content;
 }
 

@@ -10,8 +10,9 @@
 namespace csm {
 
 /// A temporary file beside `target`, renamed onto it by Commit(); removed if never committed.
-/// Write to path() by any means. Throws FileError if the folder cannot be written, or if `target`
-/// exists and is not a regular file.
+/// Write to path() by any means. A link is followed: the file it names is replaced, and keeps its
+/// mode. What is no regular file (/dev/null, a named pipe) is written as it is. Throws FileError if
+/// the folder cannot be written, or if `target` is a folder.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path target);
@@ -19,13 +20,14 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  const std::filesystem::path& path() const { return temporary_; }
+  const std::filesystem::path& path() const { return is_direct_ ? target_ : temporary_; }
   /// Flushes the file to disk and renames it into place. Throws FileError; then nothing changed.
   void Commit();
 
  private:
   std::filesystem::path target_;
   std::filesystem::path temporary_;
+  bool is_direct_ = false;  // no temporary file
   bool committed_ = false;
 };
 

@@ -35,12 +35,7 @@ class Judge : public nlohmann::json_sax<Json> {
     return true;
   }
   bool parse_error(size_t, const std::string&, const nlohmann::json::exception& error) override {
-    // "[json.exception.parse_error.101] parse error at …": the tag helps nobody.
-    std::string_view what = error.what();
-    if (const size_t tag = what.find("] "); tag != std::string_view::npos) {
-      what.remove_prefix(tag + 2);
-    }
-    Fail<FormatError>("{} is not valid JSON: {}", source_, what);
+    Fail<FormatError>("{} is not valid JSON: {}", source_, SyntaxError(error));
   }
 
  private:
@@ -69,12 +64,19 @@ Json ParseJson(std::string_view text, std::string_view source, size_t max_keys) 
     Json::sax_parse(text, &judge);
     return Json::parse(text);
   } catch (const nlohmann::json::exception& error) {  // a number too large for a double
-    Fail<FormatError>("{} is not valid JSON: {}", source, error.what());
+    Fail<FormatError>("{} is not valid JSON: {}", source, SyntaxError(error));
   }
 }
 
 Json ParseJsonFile(const std::filesystem::path& path) {
   return ParseJson(ReadFile(path), path.string());
+}
+
+std::string_view SyntaxError(const nlohmann::json::exception& error) {
+  // "[json.exception.parse_error.101] parse error at …": the tag helps nobody.
+  std::string_view what = error.what();
+  if (const size_t tag = what.find("] "); tag != what.npos) what.remove_prefix(tag + 2);
+  return what;
 }
 
 std::string_view JsonTypeName(const Json& value) {

@@ -19,6 +19,9 @@ inline constexpr size_t kMaxJsonKeys = 10000;
 Json ParseJson(std::string_view text, std::string_view source, size_t max_keys = kMaxJsonKeys);
 Json ParseJsonFile(const std::filesystem::path& path);
 
+/// The parser's sentence about a syntax error, for messages.
+std::string_view SyntaxError(const nlohmann::json::exception& error);
+
 /// "an integer", "a list", …: the value's type for messages.
 std::string_view JsonTypeName(const Json& value);
 

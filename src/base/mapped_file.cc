@@ -14,7 +14,7 @@
 namespace csm {
 
 MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
-  const int fd = open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe: no wait
   if (fd < 0) Fail<FileError>("cannot open {}: {}", path_.string(), std::strerror(errno));
   struct stat info {};
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {

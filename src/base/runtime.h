@@ -12,6 +12,11 @@ struct Runtime::Impl {
   ThreadPool pool;
 };
 
+/// The one given, else a new one. (`value_or` would start threads only to stop them.)
+inline Runtime RuntimeOf(const LoadOptions& options) {
+  return options.runtime ? *options.runtime : Runtime();
+}
+
 }  // namespace csm
 
 #endif  // CSM_BASE_RUNTIME_H_

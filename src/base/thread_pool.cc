@@ -4,9 +4,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <fstream>
+#include <limits>
 #include <set>
 #include <string>
+#include <system_error>
+
+#include "base/error.h"
 
 namespace csm {
 namespace {
@@ -48,10 +53,19 @@ constexpr uint32_t JobOf(uint32_t state) { return state / kOneJob; }
 }  // namespace
 
 ThreadPool::ThreadPool(int num_threads) : state_(kClosed) {
-  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { WorkerLoop(); });
+  try {
+    for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { WorkerLoop(); });
+  } catch (const std::system_error& error) {  // the system's limit of threads
+    const size_t num_started = workers_.size() + 1;
+    Stop();
+    Fail<Error>("only {} of {} threads could be started: {}", num_started, num_threads,
+                error.code().message());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { Stop(); }
+
+void ThreadPool::Stop() {
   stop_.store(true);
   state_.fetch_add(kOneJob);  // still closed: wakes the workers without letting them enter
   state_.notify_all();
@@ -118,6 +132,22 @@ void ThreadPool::WorkerLoop() {
   }
 }
 
+namespace {
+
+// What a container's CPU quota (docker --cpus) comes to, rounded up; none: INT_MAX.
+int QuotaOfCores() {
+  std::ifstream v2("/sys/fs/cgroup/cpu.max");  // "200000 100000": microseconds, each period
+  double quota = 0, period = 0;                // "max 100000" is no quota and stops the reading
+  if (!(v2 >> quota >> period)) {
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;  // -1 is no quota
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+  }
+  if (quota <= 0 || period <= 0) return std::numeric_limits<int>::max();
+  return static_cast<int>(std::ceil(quota / period));
+}
+
+}  // namespace
+
 int NumUsableCores() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
@@ -132,7 +162,7 @@ int NumUsableCores() {
     std::ifstream(topology + "thread_siblings_list") >> siblings;
     cores.insert(siblings.empty() ? "cpu" + std::to_string(cpu) : siblings);
   }
-  return std::max(1, static_cast<int>(cores.size()));
+  return std::max(1, std::min(static_cast<int>(cores.size()), QuotaOfCores()));
 }
 
 }  // namespace csm

@@ -18,6 +18,7 @@ namespace csm {
 /// of the same pool expecting help; nested calls run alone. Tasks must not throw.
 class ThreadPool {
  public:
+  /// Throws Error if the system does not start that many.
   explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -42,6 +43,7 @@ class ThreadPool {
   void Run(size_t num_tasks, TaskRef task);
   void Work();
   void WorkerLoop();
+  void Stop();
   bool TryEnter(uint32_t& seen_job);
 
   // Where the threads meet, each word on a cache line of its own. state_ holds the number of the
@@ -56,7 +58,8 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-/// Physical cores this process may run on (hyper-threads of one core count once), at least 1.
+/// Physical cores this process may run on: hyper-threads of one core count once, a container's CPU
+/// quota counts. At least 1.
 int NumUsableCores();
 
 }  // namespace csm

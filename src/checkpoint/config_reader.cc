@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 #include "checkpoint/config_rules.h"
+#include "checkpoint/json_file.h"
+#include "checkpoint/model_dir.h"
 
 namespace csm::checkpoint {
 namespace {
@@ -167,6 +169,13 @@ void FieldReader::operator()(std::string_view key, std::optional<double>& field)
   }
 }
 
+void FieldReader::operator()(std::string_view key, std::optional<std::string>& field) const {
+  const Json* value = Find(key);
+  if (value == nullptr) return;
+  field.reset();
+  if (!value->is_null()) (*this)(key, field.emplace());
+}
+
 // HF's order of precedence: a non-empty `rope_scaling` (transformers 4) replaces `rope_parameters`
 // (5); a theta inside the dict beats `rope_theta` beside it; without a dict RoPE is plain.
 void FieldReader::operator()(std::string_view key, RopeParameters& field) const {
@@ -250,3 +259,19 @@ MimiConfig ParseMimiConfig(const Json& json, const std::string& file) {
 }
 
 }  // namespace csm::checkpoint
+
+namespace csm {
+
+CsmConfig CsmConfig::from_pretrained(const std::filesystem::path& dir) {
+  const std::filesystem::path folder = checkpoint::ResolveModelDir(dir);
+  const std::filesystem::path path = folder / "config.json";
+  std::error_code error;
+  // Sesame's weights may come without one; this says so, which is more than "no such file".
+  if (!std::filesystem::exists(path, error) &&
+      std::filesystem::exists(folder / "model.safetensors", error)) {
+    checkpoint::OpenTensors(folder);
+  }
+  return checkpoint::ParseCsmConfig(checkpoint::ReadConfigJson(path), path.string());
+}
+
+}  // namespace csm

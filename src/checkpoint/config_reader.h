@@ -35,6 +35,7 @@ class FieldReader {
   void operator()(std::string_view key, std::vector<int64_t>& field) const;
   void operator()(std::string_view key, std::optional<int64_t>& field) const;
   void operator()(std::string_view key, std::optional<double>& field) const;
+  void operator()(std::string_view key, std::optional<std::string>& field) const;
   void operator()(std::string_view key, RopeParameters& field) const;
   void operator()(std::string_view key, CsmDepthDecoderConfig& field) const;
   void operator()(std::string_view key, MimiConfig& field) const;

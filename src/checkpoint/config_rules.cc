@@ -188,6 +188,10 @@ void CheckTokens(const CsmConfig& config, const Rules& rules) {
 
 }  // namespace
 
+int64_t LatentStride(const MimiConfig& config) {
+  return static_cast<int64_t>(StepsPerSecond(config) / config.frame_rate);
+}
+
 double DerivedFrameRate(const MimiConfig& config) { return config.encodec_frame_rate() / 2; }
 
 void CheckConfig(const MimiConfig& config, const std::string& file, const std::string& prefix) {
@@ -218,8 +222,14 @@ void CheckConfig(const CsmConfig& config, const std::string& file) {
   const MimiConfig& codec = config.codec_config;
   CheckConfig(codec, file, "codec_config.");
   const Rules codec_rules({file, "codec_config."});
-  codec_rules.Range("num_quantizers", codec.num_quantizers, config.num_codebooks, kMaxCodebooks);
-  codec_rules.Range("codebook_size", codec.codebook_size, 1, config.vocab_size);
+  if (codec.num_quantizers < config.num_codebooks) {
+    codec_rules.Wrong("num_quantizers", codec.num_quantizers,
+                      fmt::format("at least num_codebooks, {}", config.num_codebooks));
+  }
+  if (codec.codebook_size > config.vocab_size) {
+    codec_rules.Wrong("codebook_size", codec.codebook_size,
+                      fmt::format("at most vocab_size, {}", config.vocab_size));
+  }
 }
 
 }  // namespace csm::checkpoint

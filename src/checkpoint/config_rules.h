@@ -14,6 +14,10 @@ namespace csm::checkpoint {
 void CheckConfig(const CsmConfig& config, const std::string& file);
 void CheckConfig(const MimiConfig& config, const std::string& file, const std::string& prefix = {});
 
+/// Transformer steps per frame of a checked codec, e.g. 2: the stride of its downsampling. HF's
+/// formula, int(ceil(steps per second) / frame rate).
+int64_t LatentStride(const MimiConfig& config);
+
 /// Frames per second of the codec unless its config says otherwise: the transformer's rate halved.
 double DerivedFrameRate(const MimiConfig& config);
 

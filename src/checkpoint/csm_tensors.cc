@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "checkpoint/config_rules.h"
 #include "checkpoint/safetensors_header.h"
 
 namespace csm::checkpoint {
@@ -130,18 +131,17 @@ class Problems {
  public:
   template <typename... Args>
   void Add(fmt::format_string<Args...> format, Args&&... args) {
-    constexpr int kMaxShown = 20;
     if (count_++ >= kMaxShown) return;
     text_ += "\n  " + fmt::format(format, std::forward<Args>(args)...);
   }
   int count() const { return count_; }
   std::string Text() const {
-    constexpr int kMaxShown = 20;
     return count_ <= kMaxShown ? text_
                                : fmt::format("{}\n  and {} more", text_, count_ - kMaxShown);
   }
 
  private:
+  static constexpr int kMaxShown = 1000;  // csm-1b has 538 tensors; a hostile file any number
   int count_ = 0;
   std::string text_;
 };
@@ -153,13 +153,7 @@ std::vector<TensorSpec> MimiTensors(const MimiConfig& config, const std::string&
   AddEncoder(specs, prefix + "encoder.layers.", config);
   AddMimiTransformer(specs, prefix + "encoder_transformer.", config);
   const int64_t hidden = config.hidden_size;
-  // HF: int(ceil(steps per second) / frame rate), twice that as the kernel.
-  const int64_t hop = [&] {
-    int64_t product = 1;
-    for (const int64_t ratio : config.upsampling_ratios) product *= ratio;
-    return product;
-  }();
-  const int64_t kernel = 2 * (config.frame_size() / hop);
+  const int64_t kernel = 2 * LatentStride(config);
   specs.push_back({prefix + "downsample.conv.weight", {hidden, hidden, kernel}});
   const std::string quantizer = prefix + "quantizer.";
   const int64_t semantic = config.num_semantic_quantizers;

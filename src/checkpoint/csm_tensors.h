@@ -33,8 +33,8 @@ std::vector<TensorSpec> MimiTensors(const MimiConfig& config, const std::string&
 bool IsIgnoredTensor(std::string_view name);
 
 /// Compares `store` with `specs`. Throws FormatError naming every missing, extra, misshapen or
-/// unreadable tensor, the first 20, then a count. Tensors whose name does not start with `prefix`
-/// are not extra, but none of our business.
+/// unreadable tensor, the first 1,000, then a count. Tensors whose name does not start with
+/// `prefix` are not extra, but none of our business.
 void CheckTensors(const TensorStore& store, const std::vector<TensorSpec>& specs,
                   const std::string& prefix = {});
 

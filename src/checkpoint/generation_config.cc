@@ -7,6 +7,7 @@
 #include "checkpoint/config_writer.h"
 #include "checkpoint/generation_json.h"
 #include "checkpoint/json_file.h"
+#include "checkpoint/model_dir.h"
 
 namespace csm {
 namespace checkpoint {
@@ -127,6 +128,11 @@ void ValidateSampling(const SamplingConfig& config, const std::string& prefix) {
          "a number from 0 (off), below 1");
 }
 
+void CheckCache(std::string_view option, const std::optional<std::string>& value) {
+  if (!value || *value == "static" || *value == "dynamic") return;
+  Fail<ArgumentError>("{} is \"{:.60}\", expected \"static\" or \"dynamic\"", option, *value);
+}
+
 }  // namespace
 
 GenerationConfig ParseGenerationConfig(const Json& json, const std::string& file,
@@ -156,7 +162,7 @@ GenerationConfig ReadGenerationConfig(const std::filesystem::path& dir,
 }  // namespace checkpoint
 
 GenerationConfig GenerationConfig::from_pretrained(const std::filesystem::path& dir) {
-  return checkpoint::ReadGenerationConfig(dir);
+  return checkpoint::ReadGenerationConfig(checkpoint::ResolveModelDir(dir));
 }
 
 void GenerationConfig::save_pretrained(const std::filesystem::path& dir) const {
@@ -173,6 +179,13 @@ void GenerationConfig::validate() const {
   if (max_new_tokens) at_least_one("max_new_tokens", *max_new_tokens);
   if (max_length) at_least_one("max_length", *max_length);
   at_least_one("num_return_sequences", num_return_sequences);
+  constexpr int64_t kMaxSequences = 1 << 16;  // more than any machine holds caches for
+  if (num_return_sequences > kMaxSequences) {
+    Fail<ArgumentError>("num_return_sequences is {}, expected at most {}", num_return_sequences,
+                        kMaxSequences);
+  }
+  checkpoint::CheckCache("cache_implementation", cache_implementation);
+  checkpoint::CheckCache("depth_decoder_cache_implementation", depth_decoder_cache_implementation);
   if (num_return_sequences > 1 && !do_sample) {
     Fail<ArgumentError>(
         "num_return_sequences is {}, expected 1 unless do_sample is true: greedy sequences of one "

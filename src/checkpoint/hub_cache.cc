@@ -85,9 +85,9 @@ fs::path FindSnapshot(const fs::path& repository) {
 
 }  // namespace
 
-fs::path ResolveModelDir(const std::string& path_or_name) {
+fs::path ResolveModelDir(const fs::path& path) {
+  const std::string path_or_name = path.string();
   std::error_code error;
-  fs::path path(path_or_name);
   if (fs::is_directory(path, error)) return path;
   if (fs::exists(path, error)) {
     Fail<FileError>("{} is a file, expected the folder of a checkpoint", path_or_name);

@@ -9,13 +9,15 @@
 
 namespace csm::checkpoint {
 
-/// Configs have 5 kB, csm-1b's shard index 60 kB. The limits matter because ordered JSON objects
-/// look a key up by walking: 1 MB of distinct keys would take half a minute.
+/// Configs have 5 kB, csm-1b's shard index 60 kB. What is far beyond is no config.
 constexpr size_t kMaxConfigBytes = size_t{256} << 10;
 constexpr size_t kMaxIndexBytes = size_t{512} << 10;
 
 /// Reads a JSON object. Throws FileError or FormatError.
 Json ReadConfigJson(const std::filesystem::path& path, size_t max_bytes = kMaxConfigBytes);
+
+/// The same; an empty object if there is no such file.
+Json ReadOptionalConfigJson(const std::filesystem::path& path);
 
 /// Parses a JSON object; `source` is named in messages. Throws FormatError.
 Json ParseConfigJson(std::string_view text, std::string_view source);

@@ -59,20 +59,12 @@ std::vector<TensorSpec> StoredTensors(const CsmConfig& config, const TensorStore
   return specs;
 }
 
-Json ReadModelConfig(const std::filesystem::path& dir) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(dir, error)) {
-    Fail<FileError>("{} is not a folder, expected the folder of a checkpoint", dir.string());
-  }
-  return ReadConfigJson(dir / "config.json");
-}
-
 }  // namespace
 
-CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& dir) {
+CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path) {
   CsmCheckpoint checkpoint;
-  checkpoint.dir = dir;
-  checkpoint.config = ParseCsmConfig(ReadModelConfig(dir), (dir / "config.json").string());
+  const std::filesystem::path dir = checkpoint.dir = ResolveModelDir(path);
+  checkpoint.config = CsmConfig::from_pretrained(dir);
   checkpoint.generation_config = ReadGenerationConfig(dir, checkpoint.config.num_codebooks);
   checkpoint.tensors = OpenTensors(dir);
   CheckTensors(*checkpoint.tensors, StoredTensors(checkpoint.config, *checkpoint.tensors));
@@ -80,9 +72,10 @@ CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& dir) {
   return checkpoint;
 }
 
-MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& dir) {
-  const Json json = ReadModelConfig(dir);
+MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& path) {
+  const std::filesystem::path dir = ResolveModelDir(path);
   const std::string file = (dir / "config.json").string();
+  const Json json = ReadConfigJson(file);
   MimiCheckpoint checkpoint;
   const auto model_type = json.find("model_type");
   if (model_type != json.end() && *model_type == "mimi") {
@@ -99,10 +92,6 @@ MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& dir) {
 
 MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint) {
   return {checkpoint.config.codec_config, kCodecPrefix, checkpoint.tensors};
-}
-
-CodeEmbeddingNames CodeEmbeddings(const CsmCheckpoint& checkpoint) {
-  return checkpoint.code_embeddings;
 }
 
 }  // namespace csm::checkpoint

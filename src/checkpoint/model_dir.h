@@ -27,31 +27,34 @@ struct CsmCheckpoint {
   CodeEmbeddingNames code_embeddings;
 };
 
-/// Opens DIR and compares its tensors with the config. Throws FileError or FormatError that names
-/// every missing, extra or misshapen tensor (the first 20, then a count).
-CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& dir);
+/// Opens a model (see ResolveModelDir) and compares its tensors with the config. Throws FileError
+/// or FormatError that names every missing, extra or misshapen tensor (the first 1,000, then a
+/// count).
+CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path);
 
-/// The codec in DIR: of a CSM checkpoint (tensors under "codec_model.") or a Mimi one (no prefix).
+/// The codec of a model: of a CSM checkpoint (tensors under "codec_model.") or a Mimi one (no
+/// prefix).
 struct MimiCheckpoint {
   MimiConfig config;
   std::string prefix;  ///< of every tensor name
   std::shared_ptr<const TensorStore> tensors;
 };
-MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& dir);
+MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& path);
 MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint);
 
-CodeEmbeddingNames CodeEmbeddings(const CsmCheckpoint& checkpoint);
-
 /// Writes DIR/model.safetensors, generation_config.json and config.json so that transformers loads
-/// the same model: weights as stored, or converted to `dtype`; keys that this library does not know
-/// are kept from the checkpoint's own files. Streams, so memory stays small; each file appears
-/// whole or not at all, config.json last. DIR may be the checkpoint's own. Throws FileError.
+/// the same model: weights as stored, or as WeightLoader converts them to `dtype` (matrices outside
+/// the codec), so that what is saved computes what the loaded model does; keys that this library
+/// does not know are kept from the checkpoint's own files. Streams, so memory stays small; each
+/// file appears whole or not at all, config.json last. DIR may be the checkpoint's own. Throws
+/// FileError.
 void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::path& dir,
                        std::optional<DType> dtype = std::nullopt);
 
 /// A model by path, or by name ("sesame/csm-1b") in the Hugging Face cache (HF_HUB_CACHE, HF_HOME,
-/// ~/.cache/huggingface/hub). Throws FileError that says where was looked.
-std::filesystem::path ResolveModelDir(const std::string& path_or_name);
+/// ~/.cache/huggingface/hub), as every from_pretrained takes. Throws FileError that says where was
+/// looked.
+std::filesystem::path ResolveModelDir(const std::filesystem::path& path);
 
 }  // namespace csm::checkpoint
 

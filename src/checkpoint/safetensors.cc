@@ -52,6 +52,13 @@ uint64_t HeaderLength(std::span<const std::byte> file, std::string_view source) 
   if (file.size() < 8) {
     Fail<FormatError>("{} is {} bytes long, too short for a safetensors file", source, file.size());
   }
+  constexpr std::string_view kLfsPointer = "version https://git-lfs";
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+  if (text.starts_with(kLfsPointer)) {
+    Fail<FormatError>(
+        "{} is a pointer of git-lfs, expected the file itself (\"git lfs pull\" fetches it)",
+        source);
+  }
   uint64_t length = 0;
   for (int i = 7; i >= 0; --i) length = length << 8 | std::to_integer<uint64_t>(file[i]);
   if (length > kMaxHeaderBytes) {

@@ -1,5 +1,6 @@
 #include "checkpoint/safetensors_header.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -109,9 +110,8 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
   bool binary(binary_t&) override { return Unexpected("binary data"); }
 
   bool parse_error(std::size_t, const std::string&, const Json::exception& error) override {
-    std::string_view what = error.what();
-    if (const size_t tag = what.find("] "); tag != what.npos) what.remove_prefix(tag + 2);
-    Fail<FormatError>("{}: the safetensors header is not valid JSON: {}", source_, what);
+    Fail<FormatError>("{}: the safetensors header is not valid JSON: {}", source_,
+                      SyntaxError(error));
   }
 
  private:
@@ -192,10 +192,19 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
 
 std::string QuoteName(std::string_view name) {
   constexpr size_t kMaxShown = 120;
-  if (name.size() <= kMaxShown) return fmt::format("\"{}\"", name);
-  size_t shown = kMaxShown;
-  while ((name[shown] & 0xC0) == 0x80) --shown;  // never half a UTF-8 character
-  return fmt::format("\"{}…\" ({} bytes)", name.substr(0, shown), name.size());
+  size_t shown = std::min(name.size(), kMaxShown);
+  while (shown < name.size() && (name[shown] & 0xC0) == 0x80) --shown;  // no half of a character
+  std::string text;
+  for (const char c : name.substr(0, shown)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F) {  // would break the line, or command the terminal
+      text += fmt::format("\\x{:02x}", byte);
+    } else {
+      text += c;
+    }
+  }
+  if (shown == name.size()) return fmt::format("\"{}\"", text);
+  return fmt::format("\"{}…\" ({} bytes)", text, name.size());
 }
 
 std::vector<HeaderEntry> ParseSafetensorsHeader(std::string_view json, std::string_view source) {

@@ -18,7 +18,8 @@ struct HeaderEntry {
   uint64_t end = 0;
 };
 
-/// A tensor's name in quotes for messages, cut if a hostile file made it long.
+/// A tensor's name in quotes for messages: cut if a hostile file made it long, control characters
+/// as \\xNN.
 std::string QuoteName(std::string_view name);
 
 /// Parses the header in one pass without building a JSON tree: memory is bounded by the entries,

@@ -31,18 +31,24 @@ size_t ElementSize(const TensorToWrite& item) {
   return item.tensor->other_dtype.empty() ? kernels::SizeOf(item.dtype) : 1;
 }
 
+// The type of a tensor in a model loaded with `dtype`: what WeightLoader converts is the matrices
+// outside the codec; norms and biases are used in f32.
+DType SavedType(const TensorView& tensor, std::optional<DType> dtype) {
+  const bool is_converted = tensor.shape.size() > 1 && !tensor.name.starts_with(kCodecPrefix);
+  return is_converted ? dtype.value_or(tensor.dtype) : tensor.dtype;
+}
+
 // What transformers writes: tied embeddings once, the codec's `initialized` flags as they are.
 std::vector<TensorToWrite> TensorsToSave(const CsmCheckpoint& checkpoint,
                                          std::optional<DType> dtype) {
   const CodeEmbeddingNames& codes = checkpoint.code_embeddings;
   std::vector<TensorToWrite> tensors;
   for (const std::string& name : checkpoint.tensors->Names()) {
-    const bool is_flag = name.ends_with(kInitializedSuffix);
-    if (IsIgnoredTensor(name) && !is_flag) continue;
+    if (IsIgnoredTensor(name) && !name.ends_with(kInitializedSuffix)) continue;
     const bool is_code_embedding = name == kBackboneCodeEmbedding || name == kDepthCodeEmbedding;
     if (is_code_embedding && name != codes.backbone && name != codes.depth_decoder) continue;
     const TensorView* tensor = checkpoint.tensors->Find(name);
-    tensors.push_back({tensor, is_flag ? tensor->dtype : dtype.value_or(tensor->dtype)});
+    tensors.push_back({tensor, SavedType(*tensor, dtype)});
   }
   // Wide elements first, so that every tensor is aligned to its element; then by name.
   std::stable_sort(tensors.begin(), tensors.end(),
@@ -52,15 +58,8 @@ std::vector<TensorToWrite> TensorsToSave(const CsmCheckpoint& checkpoint,
   return tensors;
 }
 
-// A file of the checkpoint's own folder, if it is still there: what it says beyond our structs.
-Json OriginalJson(const std::filesystem::path& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return Json::object();
-  return ReadConfigJson(path);
-}
-
 Json ConfigToSave(const CsmCheckpoint& checkpoint, std::optional<DType> dtype) {
-  const Json original = OriginalJson(checkpoint.dir / "config.json");
+  const Json original = ReadOptionalConfigJson(checkpoint.dir / "config.json");
   Json json = ToJson(checkpoint.config);
   KeepUnknownKeys(original, json);
   const auto torch_dtype = original.find("torch_dtype");  // transformers 4's name of dtype
@@ -80,7 +79,7 @@ void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::p
                        std::optional<DType> dtype) {
   const Json config = ConfigToSave(checkpoint, dtype);
   Json generation = ToJson(checkpoint.generation_config);
-  KeepUnknownKeys(OriginalJson(checkpoint.dir / "generation_config.json"), generation);
+  KeepUnknownKeys(ReadOptionalConfigJson(checkpoint.dir / "generation_config.json"), generation);
   MakeFolder(dir);
   WriteSafetensors(dir / "model.safetensors", TensorsToSave(checkpoint, dtype),
                    *checkpoint.tensors);

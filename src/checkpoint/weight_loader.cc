@@ -88,10 +88,6 @@ WeightLoader::WeightLoader(std::shared_ptr<const TensorStore> store, std::option
 
 WeightLoader::~WeightLoader() = default;
 
-bool WeightLoader::Has(std::string_view name) const {
-  return memory_->store->Find(name) != nullptr;
-}
-
 const TensorView& WeightLoader::Get(std::string_view name, std::span<const int64_t> shape) const {
   const std::string source = memory_->store->path().string();
   const TensorView* tensor = memory_->store->Find(name);
@@ -118,8 +114,12 @@ kernels::MatrixView WeightLoader::Matrix(std::string_view name, int64_t rows, in
   if (dtype == tensor.dtype && IsAligned(tensor.bytes.data(), dtype)) {
     return {tensor.bytes.data(), dtype, num_rows, num_cols};
   }
-  std::byte* copy = memory_->New(NumElements(tensor) * kernels::SizeOf(dtype));
-  ConvertAll(*memory_->store, tensor, copy, dtype);
+  const std::byte*& copy = converted_[tensor.name];  // tied embeddings are asked for twice
+  if (copy == nullptr) {
+    std::byte* to = memory_->New(NumElements(tensor) * kernels::SizeOf(dtype));
+    ConvertAll(*memory_->store, tensor, to, dtype);
+    copy = to;
+  }
   return {copy, dtype, num_rows, num_cols};
 }
 

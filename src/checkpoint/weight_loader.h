@@ -2,7 +2,9 @@
 #ifndef CSM_CHECKPOINT_WEIGHT_LOADER_H_
 #define CSM_CHECKPOINT_WEIGHT_LOADER_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -24,9 +26,7 @@ class WeightLoader {
                         std::optional<DType> dtype = std::nullopt);
   ~WeightLoader();
 
-  bool Has(std::string_view name) const;
-
-  /// Tensor `name` of shape [rows, cols].
+  /// Tensor `name` of shape [rows, cols]; converted once, however often it is asked for.
   kernels::MatrixView Matrix(std::string_view name, int64_t rows, int64_t cols);
 
   /// Tensor `name` of shape [count, cols, rows], as `count` matrices [rows, cols]: transposed into
@@ -52,6 +52,7 @@ class WeightLoader {
   const TensorView& Get(std::string_view name, std::span<const int64_t> shape) const;
   std::shared_ptr<Memory> memory_;
   std::optional<DType> dtype_;
+  std::map<std::string, const std::byte*> converted_;  // Matrix() by name
 };
 
 }  // namespace csm::checkpoint

@@ -49,10 +49,11 @@ int DecodeToStream(const DecodeOptions& options, const MimiModel& codec, const C
   const auto rate = static_cast<int>(codec.config().sampling_rate);
   audio::WavStream stream(STDOUT_FILENO, rate,
                           options.audio.sample_type().value_or(audio::SampleType::kPcm16));
-  Decode(codec, codes, options.quiet,
-         [&](std::span<const float> samples) { return stream.Write(samples); });
-  if (!stream.Finish()) Fail<FileError>("standard output was closed by its reader");
+  const bool whole = Decode(codec, codes, options.quiet,
+                            [&](std::span<const float> samples) { return stream.Write(samples); });
+  const bool ended = stream.Finish();
   if (IsInterrupted()) return ReportInterrupted();
+  if (!whole || !ended) Fail<FileError>("standard output was closed by its reader before the end");
   ReportAudio("standard output", stream.num_samples(), rate, stream.num_saturated());
   return kExitOk;
 }
@@ -71,13 +72,35 @@ int DecodeToFile(const DecodeOptions& options, const MimiModel& codec, const Cod
   return kExitOk;
 }
 
+/// Before anything is written: the codec would refuse a bad sequence after writing the good ones.
+void CheckCodes(const std::vector<Codes>& sequences, const MimiConfig& config,
+                const std::string& file) {
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const Codes& codes = sequences[s];
+    if (codes.num_codebooks > config.num_quantizers) {
+      Fail<FormatError>("{}: sequence {} has {} codebooks; the codec decodes 1 to {}", file, s,
+                        codes.num_codebooks, config.num_quantizers);
+    }
+    for (size_t i = 0; i < codes.data.size(); ++i) {
+      if (codes.data[i] < config.codebook_size) continue;
+      const auto width = static_cast<size_t>(codes.num_codebooks);
+      Fail<FormatError>(
+          "{}: sequence {}, frame {}, codebook {} has code {}; the codec's are 0 to {}", file, s,
+          i / width, i % width, codes.data[i], config.codebook_size - 1);
+    }
+  }
+}
+
 int Run(const DecodeOptions& options) {
   const std::vector<Codes> sequences = ReadCodes(options.codes);
   if (sequences.empty()) Fail<FormatError>("{} has no sequences", options.codes);
   const bool is_batch = sequences.size() > 1;
   options.audio.CheckStream(is_batch);
+  CheckDistinct(options.audio.Files(sequences.size(), is_batch), {options.codes});
   const auto codec = MimiModel::from_pretrained(options.model.Dir(), options.model.Load());
-  options.audio.CheckWritable(static_cast<int>(codec.config().sampling_rate));
+  CheckCodes(sequences, codec.config(), options.codes);
+  options.audio.CheckWritable(static_cast<int>(codec.config().sampling_rate), sequences.size(),
+                              is_batch);
 
   const InterruptGuard guard;
   if (options.audio.is_stream()) return DecodeToStream(options, codec, sequences[0]);

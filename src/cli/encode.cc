@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/messages.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -30,6 +31,7 @@ int DefaultCodebooks(const std::filesystem::path& dir) {
 
 int Run(const EncodeOptions& options) {
   const std::filesystem::path dir = options.model.Dir();
+  CheckDistinct({options.codes}, {options.input});
   CheckTextWritable(options.codes);
   const int num_codebooks =
       options.num_codebooks > 0 ? options.num_codebooks : DefaultCodebooks(dir);
@@ -42,22 +44,17 @@ int Run(const EncodeOptions& options) {
   Progress progress("csm: encoding", "s", reader.claimed_num_samples().value_or(0) / rate,
                     options.quiet);
   Codes codes;
-  const auto append = [&codes](const Codes& more) {
-    codes.num_codebooks = more.num_codebooks;
-    codes.data.insert(codes.data.end(), more.data.begin(), more.data.end());
-  };
   int64_t num_samples = 0;
   for (auto chunk = reader.ReadChunk(); !chunk.empty(); chunk = reader.ReadChunk()) {
     if (IsInterrupted()) return ReportInterrupted();
-    append(encoder.push(chunk));
+    codes.append(encoder.push(chunk));
     num_samples += std::ssize(chunk);
     progress.Update(num_samples / rate);
   }
-  append(encoder.finish());
+  codes.append(encoder.finish());
   progress.Finish();
   WriteText(options.codes, CodesToJson({&codes, 1}));
-  fmt::print(stderr, "csm: {}: {} frames of {} codes\n", options.codes, codes.num_frames(),
-             codes.num_codebooks);
+  Say("{}: {} frames of {} codes", options.codes, codes.num_frames(), codes.num_codebooks);
   return kExitOk;
 }
 
@@ -77,7 +74,7 @@ void AddEncode(CLI::App& app, Action& action) {
       ->add_option("--num-codebooks", options->num_codebooks,
                    "Codes per frame (default: as many as the model speaks)")
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1024).description(""));
   command->add_flag("--quiet", options->quiet, "Show no progress");
   options->model.AddLoadingTo(*command);
   command->callback([options, &action] { action = [options] { return Run(*options); }; });

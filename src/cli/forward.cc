@@ -1,5 +1,6 @@
 // csm forward: the backbone's logits after a conversation, for comparing implementations.
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "base/error.h"
@@ -14,16 +15,23 @@ namespace {
 struct ForwardCommand {
   ModelOptions model;
   std::string conversation;
+  bool parse_special = false;
   bool json = false;
 };
 
 int Run(const ForwardCommand& options) {
   const std::filesystem::path dir = options.model.Dir();
   const CsmInputs inputs = CsmProcessor::from_pretrained(dir).apply_chat_template(
-      load_conversations(options.conversation));
+      load_conversations(options.conversation), {.parse_special = options.parse_special});
   const auto model = CsmForConditionalGeneration::from_pretrained(dir, options.model.Load());
   const CsmOutput output = model.forward(inputs, {.logits_to_keep = 1});
 
+  for (const Matrix& logits : output.logits) {
+    const auto is_finite = [](float logit) { return std::isfinite(logit); };
+    if (!std::all_of(logits.data.begin(), logits.data.end(), is_finite)) {
+      Fail<Error>("the model computed logits that are not finite; its weights are not sound");
+    }
+  }
   Json json;
   json["input_ids"] = Json::array();
   json["first_logits"] = Json::array();
@@ -56,6 +64,8 @@ void AddForward(CLI::App& app, Action& action) {
                    "Conversation in Hugging Face's chat form, or a list of them, as JSON")
       ->type_name("FILE")
       ->required();
+  command->add_flag("--parse-special", options->parse_special,
+                    "Let special tokens in the text be tokens, as transformers does");
   command->add_flag("--json", options->json,
                     R"(Print {"input_ids": [[…], …], "first_logits": [[…], …]}: raw logits of)"
                     "\ncodebook 0 at the last position, one row per conversation");

@@ -11,6 +11,7 @@
 #include "cli/generate_request.h"
 #include "cli/generation_monitor.h"
 #include "cli/interrupt.h"
+#include "cli/messages.h"
 #include "cli/output.h"
 
 namespace csm::cli {
@@ -40,6 +41,13 @@ void WriteAudioFiles(const GenerateRequest& request, const AudioOptions& options
   const int rate = request.SamplingRate();
   for (size_t i = 0; i < output.audio.size(); ++i) {
     const auto file = options.FileOf(static_cast<int>(i), request.is_batch);
+    if (output.audio[i].empty()) {
+      const std::string extension = CLI::detail::to_lower(file.extension().string());
+      const bool can_be_empty = extension == ".wav";
+      Say("{}: the model ended at once, there is no speech{}", file.string(),
+          can_be_empty ? "" : "; not written, since only a wav file can be empty");
+      if (!can_be_empty) continue;
+    }
     const int64_t num_saturated =
         audio::WriteAudio(file, output.audio[i], rate, options.sample_type());
     ReportAudio(file.string(), static_cast<int64_t>(output.audio[i].size()), rate, num_saturated);
@@ -56,23 +64,21 @@ void ReportEnds(const GenerateRequest& request, const CsmGenerateOutput& output)
                        : "the speech";
   const int64_t frames = request.MaxFrames();
   if (request.prompt_length + frames >= request.model_config.max_position_embeddings) {
-    fmt::print(stderr, "csm: {} ended at the model's last position, {}\n", who,
-               request.model_config.max_position_embeddings);
+    Say("{} ended at the model's last position, {}", who,
+        request.model_config.max_position_embeddings);
   } else {
-    fmt::print(stderr, "csm: {} ended at the limit of {} frames: raise --max-new-tokens\n", who,
-               frames);
+    Say("{} ended at the limit of {} frames: raise --max-new-tokens", who, frames);
   }
 }
 
 void ReportSpeed(const GenerationMonitor& monitor, const Figures& figures) {
   if (!monitor.seconds_to_first_audio()) {
-    fmt::print(stderr, "csm: {} frames in {:.2f} s\n", monitor.num_frames(), monitor.seconds());
+    Say("{} frames in {:.2f} s", monitor.num_frames(), monitor.seconds());
     return;
   }
-  fmt::print(stderr,
-             "csm: {:.2f} s of audio in {:.2f} s (RTF {:.3f}), first audio after {:.3f} s\n",
-             figures.audio_seconds, monitor.seconds(), monitor.seconds() / figures.audio_seconds,
-             *monitor.seconds_to_first_audio());
+  Say("{:.2f} s of audio in {:.2f} s (RTF {:.3f}), first audio after {:.3f} s",
+      figures.audio_seconds, monitor.seconds(), monitor.seconds() / figures.audio_seconds,
+      *monitor.seconds_to_first_audio());
 }
 
 /// Times in milliseconds; null where there was no audio.
@@ -107,7 +113,7 @@ void Report(const GenerateOptions& options, const GenerateRequest& request,
   ReportSpeed(monitor, figures);
   ReportEnds(request, output);
   if (request.Draws() && !request.config.seed) {
-    fmt::print(stderr, "csm: --seed {} gives the same again\n", output.seed);
+    Say("--seed {} gives the same again", output.seed);
   }
   if (!options.timing_json().empty()) {
     WriteText(options.timing_json(), TimesToJson(monitor, figures));

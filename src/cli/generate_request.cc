@@ -4,14 +4,12 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/messages.h"
+#include "engine/prompt.h"
 
 namespace csm::cli {
 
-int64_t GenerateRequest::MaxFrames() const {
-  constexpr int64_t kDefaultFrames = 20;
-  if (config.max_new_tokens) return *config.max_new_tokens;
-  return config.max_length ? *config.max_length - prompt_length : kDefaultFrames;
-}
+int64_t GenerateRequest::MaxFrames() const { return engine::MaxFrames(config, prompt_length); }
 
 void GenerateOptions::AddTo(CLI::App& command) {
   prompt_.AddTo(command);
@@ -38,14 +36,18 @@ GenerateRequest GenerateOptions::Read() const {
   request.model_config = CsmConfig::from_pretrained(request.dir);
   request.config = generation_.Apply(GenerationConfig::from_pretrained(request.dir));
   request.config.output_audio = !audio_.output().empty();
-  const Prompt prompt = prompt_.Read();
+  const text::ConversationFile prompt = prompt_.Read();
   request.is_batch = prompt.is_batch || request.config.num_return_sequences > 1;
-  CheckTargets(request);
+  CheckTargets(request, prompt.conversations);
   const auto processor = CsmProcessor::from_pretrained(request.dir);
   request.inputs =
       processor.apply_chat_template(prompt.conversations, {.parse_special = parse_special_});
   for (const CsmInputs::Row& row : request.inputs.rows) {
     request.prompt_length = std::max(request.prompt_length, std::ssize(row.input_ids));
+  }
+  for (size_t i = 0; i < prompt.conversations.size(); ++i) {
+    if (text::ReadTurn(prompt.conversations[i].back()).audio == nullptr) continue;
+    Say("conversation {}: its last message has audio already; what is said comes after it", i);
   }
   FitToPositions(request);
   return request;
@@ -56,14 +58,22 @@ void GenerateOptions::CheckUsage() const {
   if (audio_.output().empty() && codes_.empty()) {
     throw UsageError("there is nothing to write: give --output FILE, --codes FILE or both");
   }
-  if (audio_.is_stream() && codes_ == "-") {
-    throw UsageError("--output - and --codes - both want standard output");
+  const auto wants_output = [](const std::string& target) { return target == "-" ? 1 : 0; };
+  if (wants_output(audio_.output()) + wants_output(codes_) + wants_output(timing_json_) > 1) {
+    throw UsageError(
+        "--output -, --codes - and --timing-json - all want standard output: give one");
   }
 }
 
-void GenerateOptions::CheckTargets(const GenerateRequest& request) const {
+void GenerateOptions::CheckTargets(const GenerateRequest& request,
+                                   const std::vector<Conversation>& conversations) const {
+  const auto num_sequences =
+      conversations.size() * static_cast<size_t>(request.config.num_return_sequences);
   audio_.CheckStream(request.is_batch);
-  audio_.CheckWritable(request.SamplingRate());
+  std::vector<std::filesystem::path> outputs = audio_.Files(num_sequences, request.is_batch);
+  outputs.insert(outputs.end(), {codes_, timing_json_});
+  CheckDistinct(outputs, prompt_.Files(conversations));
+  audio_.CheckWritable(request.SamplingRate(), num_sequences, request.is_batch);
   CheckTextWritable(codes_);
   CheckTextWritable(timing_json_);
 }
@@ -85,9 +95,8 @@ void GenerateOptions::FitToPositions(GenerateRequest& request) const {
         "(max_position_embeddings): use --max-new-tokens {} or less",
         request.prompt_length, frames, positions, room);
   }
-  fmt::print(stderr,
-             "csm: at most {} frames instead of {}, since the prompt has {} of {} positions\n",
-             room, frames, request.prompt_length, positions);
+  Say("at most {} frames instead of {}, since the prompt has {} of {} positions", room, frames,
+      request.prompt_length, positions);
   request.config.max_new_tokens = room;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "cli/generation_options.h"
 #include "cli/model_options.h"
@@ -45,7 +46,8 @@ class GenerateOptions {
 
  private:
   void CheckUsage() const;
-  void CheckTargets(const GenerateRequest& request) const;
+  void CheckTargets(const GenerateRequest& request,
+                    const std::vector<Conversation>& conversations) const;
   void FitToPositions(GenerateRequest& request) const;
 
   ModelOptions model_;

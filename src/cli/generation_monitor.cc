@@ -9,7 +9,7 @@
 namespace csm::cli {
 
 GenerationMonitor::GenerationMonitor(int64_t max_frames, audio::WavStream* stream, bool quiet)
-    : stream_(stream), progress_("csm: speaking", "frames", max_frames, quiet) {}
+    : stream_(stream), progress_("csm: speaking", "frames", max_frames, quiet), quiet_(quiet) {}
 
 GenerateCallbacks GenerationMonitor::Callbacks(bool with_audio) {
   GenerateCallbacks callbacks;
@@ -17,12 +17,17 @@ GenerateCallbacks GenerationMonitor::Callbacks(bool with_audio) {
   if (with_audio) {
     callbacks.on_audio = [this](int, std::span<const float> samples) { OnAudio(samples); };
   }
-  callbacks.is_cancelled = [this] {
-    // First asked when the prompt has been read and before the first frame.
-    if (!seconds_to_prefilled_) seconds_to_prefilled_ = SecondsSince(start_);
-    return IsInterrupted() || reader_is_gone_;
-  };
+  callbacks.on_prefill = [this](int64_t positions, int64_t total) { OnPrefill(positions, total); };
+  callbacks.is_cancelled = [this] { return IsInterrupted() || reader_is_gone_; };
   return callbacks;
+}
+
+void GenerationMonitor::OnPrefill(int64_t positions, int64_t total) {
+  if (!reading_) reading_.emplace("csm: reading", "positions", total, quiet_);
+  reading_->Update(positions);
+  if (positions < total) return;
+  reading_.reset();
+  seconds_to_prefilled_ = SecondsSince(start_);
 }
 
 void GenerationMonitor::OnFrame(int sequence) {

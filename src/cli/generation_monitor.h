@@ -37,11 +37,14 @@ class GenerationMonitor {
   int64_t num_frames() const { return num_frames_; }  ///< of all sequences
 
  private:
+  void OnPrefill(int64_t positions, int64_t total);
   void OnFrame(int sequence);
   void OnAudio(std::span<const float> samples);
 
   audio::WavStream* stream_;
+  std::optional<Progress> reading_;  // while the prompt goes through the backbone
   Progress progress_;
+  bool quiet_;
   Clock::time_point start_ = Clock::now();
   int64_t num_frames_ = 0;
   int64_t num_steps_ = 0;  // frames of the longest sequence

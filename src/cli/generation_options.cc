@@ -8,10 +8,12 @@
 #include <charconv>
 #include <cstdio>
 #include <limits>
+#include <stdexcept>
 #include <string_view>
 #include <type_traits>
 
 #include "cli/commands.h"
+#include "cli/messages.h"
 
 namespace csm::cli {
 namespace {
@@ -38,6 +40,8 @@ constexpr std::array kHelp = {
     FieldHelp{"--max-new-tokens", "N", "At most N frames of 80 ms"},
     FieldHelp{"--max-length", "N", "At most N positions, prompt and frames together"},
     FieldHelp{"--num-return-sequences", "N", "Speak each prompt N times"},
+    FieldHelp{"--cache-implementation", "static|dynamic",
+              "Allocate the KV cache at once or as it grows (default)"},
 };
 
 bool IsDepth(std::string_view option) { return option.starts_with(kDepthPrefix); }
@@ -45,7 +49,7 @@ bool IsDepth(std::string_view option) { return option.starts_with(kDepthPrefix);
 const FieldHelp& HelpOf(std::string_view option) {
   const auto help = std::find_if(kHelp.begin(), kHelp.end(),
                                  [&](const FieldHelp& h) { return h.option == option; });
-  assert(help != kHelp.end() && "a field of GenerationConfig has no help text");
+  if (help == kHelp.end()) throw std::logic_error(fmt::format("{} has no help text", option));
   return *help;
 }
 
@@ -60,6 +64,13 @@ std::string CheckInteger(const std::string& text) {
                      std::numeric_limits<Integer>::min(), std::numeric_limits<Integer>::max());
 }
 
+/// It takes an empty text for 0.
+std::string CheckNumber(const std::string& text) {
+  return text.empty() ? "'' is not a number" : "";
+}
+
+template <typename T>
+constexpr bool kIsNumber = std::is_same_v<T, double> || std::is_same_v<T, std::optional<double>>;
 template <typename T>
 constexpr bool kIsInteger = std::is_same_v<T, int64_t> || std::is_same_v<T, std::optional<int64_t>>;
 
@@ -92,12 +103,13 @@ void GenerationOptions::AddTo(CLI::App& command) {
       parsed->group("Sampling of the depth decoder");
     } else {
       parsed->description(std::string(help.text));
-      parsed->group(option.starts_with("--max-") || option.starts_with("--num-") ? "Length"
-                                                                                 : "Sampling");
+      const bool is_sampling = !option.starts_with("--max-") && !option.starts_with("--num-") &&
+                               !option.starts_with("--cache-");
+      parsed->group(is_sampling ? "Sampling" : "Length");
     }
-    if constexpr (kIsInteger<std::remove_reference_t<decltype(value)>>) {
-      parsed->check(CheckInteger<int64_t>);
-    }
+    using Value = std::remove_reference_t<decltype(value)>;
+    if constexpr (kIsInteger<Value>) parsed->check(CheckInteger<int64_t>);
+    if constexpr (kIsNumber<Value>) parsed->check(CheckNumber);
     fields_.push_back({option, parsed, &value});
   });
   seed_option_ = command.add_option("--seed", seed_, "The same seed gives the same speech")
@@ -147,10 +159,10 @@ void GenerationOptions::WarnOfUnused(const GenerationConfig& config) const {
     const bool samples = depth ? config.depth_decoder.do_sample : config.do_sample;
     const std::string switch_name = depth ? "--depth-decoder-do-sample" : "--do-sample";
     if (samples || field.option == switch_name) continue;
-    fmt::print(stderr, "csm: {} is not used, since {} is false\n", field.option, switch_name);
+    Say("{} is not used, since {} is false", field.option, switch_name);
   }
   if (seed_option_->count() > 0 && !config.do_sample && !config.depth_decoder.do_sample) {
-    fmt::print(stderr, "csm: --seed is not used, since nothing is drawn at random\n");
+    Say("--seed is not used, since nothing is drawn at random");
   }
 }
 

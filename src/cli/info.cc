@@ -2,9 +2,9 @@
 #include <array>
 #include <map>
 #include <memory>
-#include <type_traits>
 
 #include "base/error.h"
+#include "checkpoint/config_writer.h"
 #include "checkpoint/model_dir.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
@@ -42,8 +42,9 @@ struct Info {
   int64_t cache_bytes_per_position = 0;
 };
 
-std::string_view TypeName(DType dtype) {
-  switch (dtype) {
+std::string_view TypeName(const checkpoint::TensorView& tensor) {
+  if (!tensor.other_dtype.empty()) return tensor.other_dtype;
+  switch (tensor.dtype) {
     case DType::kF32:
       return "f32";
     case DType::kF16:
@@ -67,8 +68,7 @@ Info Measure(const checkpoint::CsmCheckpoint& model) {
     const checkpoint::TensorView* tensor = model.tensors->Find(name);
     Size size{1, std::ssize(tensor->bytes)};
     for (const int64_t dim : tensor->shape) size.parameters *= dim;
-    for (Size* sum :
-         {&info.parts[PartOf(name)], &info.types[TypeName(tensor->dtype)], &info.total}) {
+    for (Size* sum : {&info.parts[PartOf(name)], &info.types[TypeName(*tensor)], &info.total}) {
       sum->parameters += size.parameters;
       sum->bytes += size.bytes;
     }
@@ -94,23 +94,25 @@ std::string DescribeStack(const LlamaConfig& config) {
       config.num_key_value_heads, config.head_dim, config.intermediate_size);
 }
 
-/// "name value" for each of the checkpoint's generation defaults that is set.
-template <typename Config>
-std::string DescribeDefaults(const Config& config, const std::string& prefix = "") {
+std::string_view DescribeTying(const checkpoint::CodeEmbeddingNames& names) {
+  return names.backbone == names.depth_decoder ? "shared by backbone and depth decoder"
+                                               : "of backbone and depth decoder apart";
+}
+
+std::string DescribeRope(const RopeParameters& rope) {
+  if (rope.rope_type == "default") return fmt::format("theta {}", rope.rope_theta);
+  return fmt::format("{}, theta {}, factor {} from {} positions on", rope.rope_type,
+                     rope.rope_theta, rope.factor, rope.original_max_position_embeddings);
+}
+
+/// "name value" for each generation default that is not as transformers has it anyway.
+std::string DescribeDefaults(const GenerationConfig& config) {
   std::string text;
-  const auto append = [&](const std::string& more) { text += (text.empty() ? "" : ", ") + more; };
-  Config::visit_fields(config, [&](std::string_view name, const auto& value) {
-    using Value = std::remove_cvref_t<decltype(value)>;
-    const std::string key = prefix + std::string(name);
-    if constexpr (std::is_same_v<Value, SamplingConfig>) {
-      append(DescribeDefaults(value, key));
-    } else if constexpr (std::is_arithmetic_v<Value>) {
-      append(fmt::format("{} {}", key, value));
-    } else if (value) {
-      append(fmt::format("{} {}", key, *value));
-    }
-  });
-  return text;
+  const Json set = checkpoint::ToJson(config);
+  for (const auto& [key, value] : set.items()) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", key, value.dump());
+  }
+  return text.empty() ? "greedy" : text;
 }
 
 void PrintText(const checkpoint::CsmCheckpoint& model, const Info& info) {
@@ -121,14 +123,20 @@ void PrintText(const checkpoint::CsmCheckpoint& model, const Info& info) {
   };
   line("model", model.dir.string());
   line("backbone", DescribeStack(config));
+  line("", DescribeRope(config.rope_parameters));
   line("depth decoder", DescribeStack(config.depth_decoder_config));
+  line("", DescribeRope(config.depth_decoder_config.rope_parameters));
   line("codec", fmt::format("{} layers of width {}, {} codebooks, {} Hz, {} frames/s",
                             config.codec_config.num_hidden_layers, config.codec_config.hidden_size,
                             config.codec_config.num_quantizers, config.codec_config.sampling_rate,
                             config.codec_config.frame_rate));
-  line("frame", fmt::format("{} codes of {}", config.num_codebooks, config.vocab_size));
+  line("frame", fmt::format("{} codes of {}, embeddings {}", config.num_codebooks,
+                            config.vocab_size, DescribeTying(model.code_embeddings)));
   line("text", fmt::format("{} tokens", config.text_vocab_size));
-  line("positions", fmt::format("{}, prompt and speech together", config.max_position_embeddings));
+  line("positions", fmt::format("{}, prompt and speech together ({:.0f} s of audio at most)",
+                                config.max_position_embeddings,
+                                static_cast<double>(config.max_position_embeddings) /
+                                    config.codec_config.frame_rate));
   line("defaults", DescribeDefaults(model.generation_config));
   text += "\n";
   const auto row = [&](std::string_view name, const Size& size) {

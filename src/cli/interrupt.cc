@@ -4,8 +4,10 @@
 
 #include <csignal>
 #include <cstdio>
+#include <iterator>
 
 #include "cli/commands.h"
+#include "cli/messages.h"
 
 namespace csm::cli {
 namespace {
@@ -14,30 +16,30 @@ volatile std::sig_atomic_t interrupted = 0;  // all that a signal handler may to
 
 void HandleSignal(int /*signal*/) { interrupted = 1; }
 
-void SetHandler(void (*handler)(int), int flags) {
-  struct sigaction action = {};
-  action.sa_handler = handler;
-  action.sa_flags = flags;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+struct sigaction previous[std::size(kSignals)];  // the actions that a guard replaced
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
   interrupted = 0;
+  struct sigaction action = {};
+  action.sa_handler = HandleSignal;
   // SA_RESETHAND: the second signal meets the default, which ends the process. SA_RESTART: a write
   // under way is completed.
-  SetHandler(HandleSignal, static_cast<int>(SA_RESETHAND) | SA_RESTART);
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &previous[i]);
 }
 
-InterruptGuard::~InterruptGuard() { SetHandler(SIG_DFL, 0); }
+InterruptGuard::~InterruptGuard() {
+  for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &previous[i], nullptr);
+}
 
 bool IsInterrupted() { return interrupted != 0; }
 
 int ReportInterrupted() {
-  fmt::print(stderr, "csm: interrupted\n");
+  Say("interrupted");
   return kExitInterrupted;
 }
 

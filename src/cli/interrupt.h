@@ -4,8 +4,8 @@
 
 namespace csm::cli {
 
-/// While it lives, the first SIGINT or SIGTERM sets the flag; another one ends the process at
-/// once, for work that does not look. At most one at a time.
+/// While it lives, the first SIGINT, SIGTERM or SIGHUP sets the flag; another one ends the process
+/// at once, for work that does not look. At most one at a time.
 class InterruptGuard {
  public:
   InterruptGuard();

@@ -1,6 +1,9 @@
 // csm: the command line. Standard output carries results only, everything else goes to standard
 // error; exit codes: 0 done, 1 failed (with one sentence that says why), 2 not understood,
 // 130 interrupted.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -11,39 +14,71 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/messages.h"
 
 namespace csm::cli {
 namespace {
 
-void PrintError(const std::string& sentence) { fmt::print(stderr, "csm: {}\n", sentence); }
-
 /// Help and version are answers, on standard output; anything else is a usage error.
 int ReportParseResult(const CLI::App& app, const CLI::ParseError& result) {
-  if (result.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(result);
-  PrintError(result.what());
+  if (result.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
+    app.exit(result);
+    return std::fflush(stdout) == 0 && std::ferror(stdout) == 0 ? kExitOk : kExitError;
+  }
+  Say("{}", result.what());
   std::string command = "csm";
   for (const CLI::App* chosen : app.get_subcommands()) command += " " + chosen->get_name();
-  fmt::print(stderr, "Try '{} --help'.\n", command);
+  SayRaw("Try '{} --help'.\n", command);
   return kExitUsage;
+}
+
+bool IsOption(const CLI::App& app, const std::string& name) {
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  return std::any_of(commands.begin(), commands.end(), [&](const CLI::App* command) {
+    return command->get_option_no_throw(name) != nullptr;
+  });
 }
 
 /// The arguments in the order that CLI11 wants, last first. It takes the argument after an empty
 /// "--text=" for its value, so these are made two.
-std::vector<std::string> Arguments(int argc, char** argv) {
+std::vector<std::string> Arguments(const CLI::App& app, int argc, char** argv) {
   std::vector<std::string> arguments;
   for (const std::string argument : std::span(argv, static_cast<size_t>(argc)).subspan(1)) {
-    const bool is_empty_option = argument.starts_with("--") && argument.ends_with('=') &&
-                                 argument.find('=') == argument.size() - 1;
-    arguments.push_back(is_empty_option ? argument.substr(0, argument.size() - 1) : argument);
+    const std::string name = argument.substr(0, argument.find('='));
+    const bool is_empty_option = argument == name + "=" && IsOption(app, name);
+    arguments.push_back(is_empty_option ? name : argument);
     if (is_empty_option) arguments.emplace_back();
   }
   std::reverse(arguments.begin(), arguments.end());
   return arguments;
 }
 
+/// CLI11 says no more of an unknown command than that one is missing.
+void CheckCommand(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || *argv[1] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return;
+  throw UsageError(
+      fmt::format("there is no command '{}'; there are {}", argv[1], fmt::join(names, ", ")));
+}
+
+/// A closed standard stream would lend its number to the next file opened, and messages would go
+/// into that file. What stands in for it cannot be written, so a result is not lost silently.
+void FillStandardStreams() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", O_RDONLY);  // takes the lowest number
+  }
+}
+
 int Main(int argc, char** argv) {
-  // A reader that goes away (csm … | head) is a failed write, reported like any other.
+  FillStandardStreams();
+  // A reader that goes away (csm … | head), or a limit to the size of files, is a failed write,
+  // reported like any other.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 
   CLI::App app{"Sesame's Conversational Speech Model: from text and context to speech.", "csm"};
   app.set_version_flag("--version", "csm " CSM_VERSION);
@@ -58,22 +93,26 @@ int Main(int argc, char** argv) {
   AddInfo(app, action);
   AddVerify(app, action);
   try {
-    app.parse(Arguments(argc, argv));
+    CheckCommand(app, argc, argv);
+    app.parse(Arguments(app, argc, argv));
   } catch (const CLI::ParseError& result) {
     return ReportParseResult(app, result);
+  } catch (const UsageError& error) {
+    Say("{}", error.what());
+    return kExitUsage;
   }
 
   try {
     return action();
   } catch (const UsageError& error) {
-    PrintError(error.what());
+    Say("{}", error.what());
     return kExitUsage;
   } catch (const Error& error) {
-    PrintError(error.what());
+    Say("{}", error.what());
   } catch (const std::bad_alloc&) {
-    PrintError("out of memory");
+    Say("out of memory");
   } catch (const std::exception& error) {
-    PrintError(error.what());
+    Say("{}", error.what());
   }
   return kExitError;
 }

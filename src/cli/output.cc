@@ -2,15 +2,18 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <map>
 
 #include "audio/audio_writer.h"
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/messages.h"
 
 namespace csm::cli {
 
@@ -46,20 +49,55 @@ void AudioOptions::CheckStream(bool is_batch) const {
   }
 }
 
-void AudioOptions::CheckWritable(int sampling_rate) const {
-  if (output_.empty() || is_stream()) return;
-  audio::AudioWriter(output_, sampling_rate, sample_type());  // never committed: leaves no file
+std::vector<std::filesystem::path> AudioOptions::Files(size_t num_sequences, bool is_batch) const {
+  std::vector<std::filesystem::path> files;
+  if (output_.empty() || is_stream()) return files;
+  for (size_t i = 0; i < num_sequences; ++i) {
+    files.push_back(FileOf(static_cast<int>(i), is_batch));
+  }
+  return files;
+}
+
+void AudioOptions::CheckWritable(int sampling_rate, size_t num_sequences, bool is_batch) const {
+  if (output_.empty() && !subtype_.empty()) throw UsageError("--subtype needs --output");
+  for (const std::filesystem::path& file : Files(num_sequences, is_batch)) {
+    audio::AudioWriter(file, sampling_rate, sample_type());  // never committed: leaves no file
+  }
+}
+
+void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
+                   const std::vector<std::filesystem::path>& inputs) {
+  const auto place = [](const std::filesystem::path& path) {
+    std::error_code error;
+    return std::filesystem::weakly_canonical(path, error);
+  };
+  const auto is_file = [](const std::filesystem::path& path) {
+    std::error_code error;
+    const auto status = std::filesystem::status(path, error);
+    return !path.empty() && path != "-" &&
+           (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status));
+  };
+  std::map<std::filesystem::path, std::filesystem::path> seen;
+  for (const std::filesystem::path& input : inputs) {
+    if (is_file(input)) seen.emplace(place(input), input);
+  }
+  for (const std::filesystem::path& output : outputs) {
+    if (!is_file(output)) continue;
+    const auto [other, is_new] = seen.emplace(place(output), output);
+    if (is_new) continue;
+    const bool is_input = std::find(inputs.begin(), inputs.end(), other->second) != inputs.end();
+    throw UsageError(fmt::format("{} {}: give the output another name", output.string(),
+                                 is_input ? "is an input, too" : "would be written twice"));
+  }
 }
 
 void ReportAudio(std::string_view target, int64_t num_samples, int sampling_rate,
                  int64_t num_saturated) {
-  fmt::print(stderr, "csm: {}: {:.2f} s\n", target,
-             static_cast<double>(num_samples) / sampling_rate);
+  Say("{}: {:.2f} s", target, static_cast<double>(num_samples) / sampling_rate);
   if (num_saturated == 0) return;
-  fmt::print(stderr,
-             "csm: {}: {} samples were beyond full scale and limited to it; wav with --subtype "
-             "FLOAT keeps them\n",
-             target, num_saturated);
+  Say("{}: {} samples were beyond full scale and limited to it; wav with --subtype "
+      "FLOAT keeps them\n",
+      target, num_saturated);
 }
 
 void WriteStandardOutput(std::string_view text) {

@@ -32,14 +32,21 @@ class AudioOptions {
   /// Throws UsageError if audio is to go to standard output but cannot: it carries one sequence,
   /// and a terminal is no player.
   void CheckStream(bool is_batch) const;
+  /// All of them; none if the audio goes to standard output, or nowhere.
+  std::vector<std::filesystem::path> Files(size_t num_sequences, bool is_batch) const;
   /// Throws what writing would throw for the extension, type, rate or folder, so that it is said
   /// before the work instead of after it.
-  void CheckWritable(int sampling_rate) const;
+  void CheckWritable(int sampling_rate, size_t num_sequences, bool is_batch) const;
 
  private:
   std::string output_;
   std::string subtype_;
 };
+
+/// Throws UsageError if two of the outputs are one file, or an output is one of the inputs: the
+/// later would overwrite the earlier. Empty paths and "-" stand for no file.
+void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
+                   const std::vector<std::filesystem::path>& inputs);
 
 /// Says on standard error what was written, and how many samples were limited to full scale.
 void ReportAudio(std::string_view target, int64_t num_samples, int sampling_rate,

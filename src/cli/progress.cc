@@ -4,8 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <utility>
+
+#include "cli/messages.h"
 
 namespace csm::cli {
 namespace {
@@ -43,18 +44,16 @@ void Progress::Update(int64_t done) {
   if (now - last_draw_ < interval) return;
   last_draw_ = now;
   if (is_terminal_) {
-    fmt::print(stderr, "\r{}\033[K", Line(done));  // \033[K: erase what a longer line left
-    std::fflush(stderr);
+    SayRaw("\r{}\033[K", Line(done));  // \033[K: erase what a longer line left
     drawn_ = true;
   } else {
-    fmt::print(stderr, "{}\n", Line(done));
+    SayRaw("{}\n", Line(done));
   }
 }
 
 void Progress::Finish() {
   if (!drawn_) return;
-  fmt::print(stderr, "\r\033[K");
-  std::fflush(stderr);
+  SayRaw("\r\033[K");
   drawn_ = false;
 }
 

@@ -9,7 +9,6 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
-#include "base/json.h"
 #include "cli/commands.h"
 
 namespace csm::cli {
@@ -18,17 +17,14 @@ namespace {
 // Far beyond any model's positions; what is too long for one is said with its numbers.
 constexpr size_t kMaxTextBytes = size_t{64} << 20;
 
-/// A text file ends in a line break that nobody means to have spoken.
-std::string WithoutFinalLineBreak(std::string text) {
+/// A text file ends in a line break, and may begin with a byte order mark, that nobody means to
+/// have spoken.
+std::string SpokenText(std::string text) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
   return text;
-}
-
-/// Whether a chat-form file holds a list of conversations rather than one.
-bool HoldsBatch(const std::filesystem::path& file) {
-  const Json json = ParseJsonFile(file);
-  return json.is_array() && !json.empty() && json.front().is_array();
 }
 
 }  // namespace
@@ -81,20 +77,34 @@ void PromptOptions::Check() const {
   }
 }
 
-Prompt PromptOptions::Read() const {
+text::ConversationFile PromptOptions::Read() const {
   if (conversation_option_->count() > 0) {
-    return {load_conversations(conversation_file_), HoldsBatch(conversation_file_)};
+    return text::ReadConversations(conversation_file_);
   }
   std::string text = text_;
   if (text_option_->count() == 0) {
-    text = WithoutFinalLineBreak(ReadFile(text_file_, kMaxTextBytes));
+    text = SpokenText(ReadFile(text_file_, kMaxTextBytes));
   } else if (text == "-") {
-    text = WithoutFinalLineBreak(ReadStandardInput(kMaxTextBytes));
+    text = SpokenText(ReadStandardInput(kMaxTextBytes));
   }
   Message message;
   message.role = speaker_;
   message.content.emplace_back(Text{std::move(text)});
   return {{{std::move(message)}}, false};
+}
+
+std::vector<std::filesystem::path> PromptOptions::Files(
+    const std::vector<Conversation>& conversations) const {
+  std::vector<std::filesystem::path> files = {text_file_, conversation_file_};
+  for (const Conversation& conversation : conversations) {
+    for (const Message& message : conversation) {
+      for (const auto& item : message.content) {
+        const Audio* audio = std::get_if<Audio>(&item);
+        if (audio != nullptr) files.push_back(std::get<std::filesystem::path>(audio->source));
+      }
+    }
+  }
+  return files;
 }
 
 }  // namespace csm::cli

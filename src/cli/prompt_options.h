@@ -3,17 +3,14 @@
 #define CSM_CLI_PROMPT_OPTIONS_H_
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
+#include <filesystem>
 #include <string>
 #include <vector>
 
-#include "csm/csm.hpp"
+#include "text/conversation.h"
 
 namespace csm::cli {
-
-struct Prompt {
-  std::vector<Conversation> conversations;
-  bool is_batch = false;  ///< a list of conversations was given, be it of one
-};
 
 /// Must outlive the parsing of the App.
 class PromptOptions {
@@ -23,7 +20,9 @@ class PromptOptions {
   /// Throws UsageError unless exactly one prompt is given.
   void Check() const;
   /// Reads the files and standard input. Throws FileError, FormatError.
-  Prompt Read() const;
+  text::ConversationFile Read() const;
+  /// Every file that the prompt is made of, audio included.
+  std::vector<std::filesystem::path> Files(const std::vector<Conversation>& conversations) const;
 
  private:
   std::string text_;

@@ -20,6 +20,7 @@ struct TokenizeOptions {
   std::string conversation;
   bool add_special_tokens = false;
   bool no_special = false;
+  bool parse_special = false;
   bool json = false;
   std::vector<CLI::Option*> sources;  ///< --text, --file, --conversation
 };
@@ -60,8 +61,14 @@ Ids EncodeConversations(const TokenizeOptions& options) {
   if (!options.tokenizer.empty()) {
     throw UsageError("--conversation needs --model: a tokenizer alone has no chat template");
   }
+  if (options.add_special_tokens || options.no_special) {
+    throw UsageError(
+        "a conversation has its special tokens and its text has none: --add-special-tokens and "
+        "--no-special go with --text and --file");
+  }
   const auto processor = CsmProcessor::from_pretrained(options.model.Dir());
-  const CsmInputs inputs = processor.apply_chat_template(load_conversations(options.conversation));
+  const CsmInputs inputs = processor.apply_chat_template(load_conversations(options.conversation),
+                                                         {.parse_special = options.parse_special});
   Ids ids;
   for (const CsmInputs::Row& row : inputs.rows) ids.push_back(row.input_ids);
   return ids;
@@ -72,6 +79,9 @@ int Run(const TokenizeOptions& options) {
       std::count_if(options.sources.begin(), options.sources.end(),
                     [](const CLI::Option* source) { return source->count() > 0; });
   if (num_sources != 1) throw UsageError("give one of --text, --file and --conversation");
+  if (options.parse_special && options.conversation.empty()) {
+    throw UsageError("--parse-special goes with --conversation; other text is parsed anyway");
+  }
   const Ids ids =
       options.conversation.empty() ? EncodeStrings(options) : EncodeConversations(options);
   if (options.json) {
@@ -109,6 +119,8 @@ void AddTokenize(CLI::App& app, Action& action) {
                     "Add the begin and end tokens of the tokenizer's post-processor");
   command->add_flag("--no-special", options->no_special,
                     "Special tokens written in the text are plain text");
+  command->add_flag("--parse-special", options->parse_special,
+                    "Let special tokens in a conversation's text be tokens");
   command->add_flag("--json", options->json, R"(Print {"input_ids": [[…], …]})");
   command->callback([options, &action] { action = [options] { return Run(*options); }; });
 }

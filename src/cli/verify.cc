@@ -45,6 +45,7 @@ CsmGenerateOutput Generate(const ModelOptions& options) {
   GenerationConfig config;  // greedy
   config.max_new_tokens = kPublishedFrames;
   config.output_audio = false;
+  const InterruptGuard guard;  // from here on the work looks at it
   GenerationMonitor monitor(kPublishedFrames, nullptr, /*quiet=*/false);
   CsmGenerateOutput output = model.generate(inputs, config, monitor.Callbacks(false));
   monitor.Finish();
@@ -80,7 +81,6 @@ int Run(const VerifyOptions& options) {
     }
     return Compare(sequences[0]) ? kExitOk : kExitError;
   }
-  const InterruptGuard guard;
   const CsmGenerateOutput output = Generate(options.model);
   if (output.finish_reason[0] == FinishReason::kCancelled) return ReportInterrupted();
   return Compare(output.sequences[0]) ? kExitOk : kExitError;

@@ -13,7 +13,7 @@ namespace csm {
 CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
     const std::filesystem::path& dir, const LoadOptions& options) {
   auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
-  const Runtime runtime = options.runtime.value_or(Runtime());
+  const Runtime runtime = RuntimeOf(options);
   checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype);
   auto backbone = std::make_shared<CsmBackboneModel::Impl>(checkpoint, loader, runtime);
   auto depth_decoder = std::make_shared<CsmDepthDecoderModel::Impl>(checkpoint, loader, runtime);
@@ -44,38 +44,50 @@ CsmDepthDecoderForCausalLM CsmForConditionalGeneration::depth_decoder() const {
 
 MimiModel CsmForConditionalGeneration::codec_model() const { return impl_->codec; }
 
+std::vector<StackOutput> CsmForConditionalGeneration::forward(std::span<const StackInput> batch,
+                                                              const ForwardOptions& options) const {
+  std::vector<StackOutput> outputs = backbone_model().forward(batch, options);
+  for (StackOutput& output : outputs) {
+    const Matrix& hidden = output.last_hidden_state;
+    const int64_t first = model::FirstLogitPosition(hidden.rows, options);
+    output.logits = Matrix(hidden.rows - first, impl_->checkpoint.config.vocab_size);
+    impl_->backbone->Logits(
+        std::span(hidden.data).subspan(static_cast<size_t>(first * hidden.cols)),
+        output.logits.rows, output.logits.data.data());
+  }
+  return outputs;
+}
+
 CsmOutput CsmForConditionalGeneration::forward(const CsmInputs& inputs,
                                                const ForwardOptions& options) const {
-  const CsmConfig& model_config = impl_->checkpoint.config;
-  std::vector<Codes> frames;
-  std::vector<Matrix> embeddings;
-  for (const CsmInputs::Row& row : inputs.rows) {
-    frames.push_back(engine::EncodeClips(row, impl_->codec, model_config));
-    embeddings.push_back(engine::EmbedPrompt(row, frames.back(), *impl_->backbone));
-  }
+  const std::vector<engine::Prompt> prompts =
+      engine::ReadPrompts(inputs.rows, impl_->codec, *impl_->backbone);
   std::vector<StackInput> batch;
-  for (const Matrix& row : embeddings) batch.push_back({.inputs_embeds = &row});
-  std::vector<StackOutput> states = backbone_model().forward(batch, options);
-
-  CsmOutput output;
+  for (const engine::Prompt& prompt : prompts) {
+    batch.push_back({.inputs_embeds = &prompt.embeddings});
+  }
   const bool has_labels = std::any_of(inputs.rows.begin(), inputs.rows.end(),
                                       [](const auto& row) { return !row.labels.empty(); });
-  const ForwardOptions logit_options{.logits_to_keep = has_labels ? 0 : options.logits_to_keep};
+  ForwardOptions stack_options = options;
+  if (has_labels) stack_options.logits_to_keep = 0;
+  std::vector<StackOutput> outputs = forward(batch, stack_options);
+
+  CsmOutput output;
   std::vector<engine::LossRow> loss_rows;
-  output.logits.reserve(states.size());
-  for (size_t r = 0; r < states.size(); ++r) {
-    const Matrix& hidden = states[r].last_hidden_state;
-    const int64_t first = model::FirstLogitPosition(hidden.rows, logit_options);
-    Matrix& logits = output.logits.emplace_back(hidden.rows - first, model_config.vocab_size);
-    impl_->backbone->Logits(
-        std::span(hidden.data).subspan(static_cast<size_t>(first * hidden.cols)), logits.rows,
-        logits.data.data());
-    if (has_labels) loss_rows.push_back({inputs.rows[r], frames[r], hidden, logits});
-    if (options.output_hidden_states)
-      output.hidden_states.push_back(std::move(states[r].hidden_states));
+  output.logits.reserve(outputs.size());  // the loss rows refer to them
+  for (size_t r = 0; r < outputs.size(); ++r) {
+    const Matrix& logits = output.logits.emplace_back(std::move(outputs[r].logits));
+    if (has_labels) {
+      loss_rows.push_back(
+          {inputs.rows[r], prompts[r].frames, outputs[r].last_hidden_state, logits});
+    }
+    if (options.output_hidden_states) {
+      output.hidden_states.push_back(std::move(outputs[r].hidden_states));
+    }
   }
   if (has_labels) {
-    const auto losses = engine::ComputeLosses(loss_rows, model_config, *impl_->depth_decoder);
+    const auto losses =
+        engine::ComputeLosses(loss_rows, impl_->checkpoint.config, *impl_->depth_decoder);
     output.backbone_loss = losses.backbone;
     output.depth_decoder_loss = losses.depth_decoder;
     output.loss = losses.backbone + losses.depth_decoder;

@@ -78,6 +78,7 @@ std::vector<int32_t> CsmDepthDecoderForCausalLM::generate(
   const engine::DepthTask task{backbone_last_hidden_state, codes};
   engine::DepthLoop(*impl_->model)
       .Run({&task, 1}, [&](size_t, int64_t codebook, std::span<float> logits) {
+        engine::MaskUndecodable(impl_->model->codebook_size, logits);
         const double uniform = UniformAt(seed, sequence, frame, static_cast<uint64_t>(codebook));
         return engine::ChooseCode(sampling, logits, uniform);
       });

@@ -1,16 +1,14 @@
 #include "engine/frame_stepper.h"
 
-#include <algorithm>
-#include <limits>
-
 #include "base/philox.h"
 #include "engine/sampler.h"
 
 namespace csm::engine {
 
-void FrameStepper::RunBackbone(std::span<Sequence* const> sequences) {
+void FrameStepper::RunBackbone(std::span<Sequence* const> sequences,
+                               const model::HiddenObserver& observer) {
   const int64_t width = backbone_.config.hidden_size;
-  backbone_.stack.Forward(segments_, hidden_, scratch_, backbone_.runtime.impl()->pool);
+  backbone_.stack.Forward(segments_, hidden_, scratch_, backbone_.runtime.impl()->pool, observer);
   const float* end = hidden_.data();
   for (size_t s = 0; s < sequences.size(); ++s) {
     end += segments_[s].num_rows * width;
@@ -19,14 +17,15 @@ void FrameStepper::RunBackbone(std::span<Sequence* const> sequences) {
 }
 
 void FrameStepper::Prefill(std::span<Sequence* const> sequences,
-                           std::span<const Matrix* const> prompts) {
+                           std::span<const Matrix* const> prompts,
+                           const model::HiddenObserver& observer) {
   segments_.clear();
   hidden_.clear();
   for (size_t s = 0; s < sequences.size(); ++s) {
     segments_.push_back({&sequences[s]->cache.impl(), prompts[s]->rows});
     hidden_.insert(hidden_.end(), prompts[s]->data.begin(), prompts[s]->data.end());
   }
-  RunBackbone(sequences);
+  RunBackbone(sequences, observer);
 }
 
 void FrameStepper::Advance(std::span<Sequence* const> sequences) {
@@ -41,23 +40,14 @@ void FrameStepper::Advance(std::span<Sequence* const> sequences) {
   RunBackbone(sequences);
 }
 
-int32_t FrameStepper::Choose(Sequence& sequence, int64_t codebook, const SamplingConfig& sampling,
-                             std::span<float> logits, const StepOptions& options) const {
+int32_t FrameStepper::Choose(const Sequence& sequence, int64_t codebook,
+                             const SamplingConfig& sampling, std::span<float> logits,
+                             const StepOptions& options, std::span<float> scores) const {
   const int frame = sequence.codes.num_frames() - 1;
   if (options.callbacks.logits_processor) {
     options.callbacks.logits_processor(sequence.index, frame, static_cast<int>(codebook), logits);
   }
-  // HF leaves ids beyond the codec's codebook in play and crashes in the codec if one is chosen.
-  const auto decodable = static_cast<size_t>(backbone_.config.codec_config.codebook_size);
-  for (size_t id = decodable; id < logits.size(); ++id) {
-    logits[id] = -std::numeric_limits<float>::infinity();
-  }
-  std::span<float> scores;
-  if (codebook == 0 && options.config.output_scores) {
-    const size_t offset = sequence.scores.size();
-    sequence.scores.resize(offset + logits.size());
-    scores = std::span(sequence.scores).subspan(offset);
-  }
+  MaskUndecodable(backbone_.config.codec_config.codebook_size, logits);
   const double uniform = UniformAt(options.seed, sequence.random_sequence,
                                    static_cast<uint64_t>(frame), static_cast<uint64_t>(codebook));
   return ChooseCode(sampling, logits, uniform, scores);
@@ -68,7 +58,13 @@ int32_t FrameStepper::ChooseCode0(Sequence& sequence, std::span<float> logits,
   if (options.config.output_logits) {
     sequence.logits.insert(sequence.logits.end(), logits.begin(), logits.end());
   }
-  return Choose(sequence, 0, options.config, logits, options);
+  std::span<float> scores;
+  if (options.config.output_scores) {
+    const size_t offset = sequence.scores.size();
+    sequence.scores.resize(offset + logits.size());
+    scores = std::span(sequence.scores).subspan(offset);
+  }
+  return Choose(sequence, 0, options.config, logits, options, scores);
 }
 
 void FrameStepper::NextFrame(std::span<Sequence* const> sequences, const StepOptions& options) {
@@ -97,8 +93,7 @@ void FrameStepper::NextFrame(std::span<Sequence* const> sequences, const StepOpt
   for (Sequence* sequence : sequences) {
     const int num_frames = sequence->codes.num_frames();
     const auto frame = sequence->codes.frame(num_frames - 1);
-    const auto is_end = [&](int32_t code) { return code == config.codebook_eos_token_id; };
-    if (std::all_of(frame.begin(), frame.end() - 1, is_end)) {
+    if (AreEnd(frame.first(frame.size() - 1), config)) {
       sequence->finish_reason = FinishReason::kStop;
     } else if (num_frames >= sequence->max_frames) {
       sequence->finish_reason = FinishReason::kLength;

@@ -2,6 +2,7 @@
 #ifndef CSM_ENGINE_FRAME_STEPPER_H_
 #define CSM_ENGINE_FRAME_STEPPER_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -25,6 +26,12 @@ struct Sequence {
   std::optional<FinishReason> finish_reason;
 };
 
+/// Whether all of these codes of a frame are codebook_eos_token_id.
+inline bool AreEnd(std::span<const int32_t> codes, const CsmConfig& config) {
+  return std::all_of(codes.begin(), codes.end(),
+                     [&](int32_t code) { return code == config.codebook_eos_token_id; });
+}
+
 /// What all sequences of one call share.
 struct StepOptions {
   const GenerationConfig& config;
@@ -38,8 +45,10 @@ class FrameStepper {
   FrameStepper(const CsmBackboneModel::Impl& backbone, const CsmDepthDecoderModel::Impl& depth)
       : backbone_(backbone), depth_loop_(depth) {}
 
-  /// Reads each sequence's prompt embeddings [positions, hidden_size] into its cache.
-  void Prefill(std::span<Sequence* const> sequences, std::span<const Matrix* const> prompts);
+  /// Reads each sequence's prompt embeddings [positions, hidden_size] into its cache. `observer`
+  /// may throw to end it; the caches are then of no use.
+  void Prefill(std::span<Sequence* const> sequences, std::span<const Matrix* const> prompts,
+               const model::HiddenObserver& observer = nullptr);
 
   /// Appends one frame to every sequence from its hidden state and sets finish_reason where it was
   /// the last: codebooks 0 .. K-2 all codebook_eos_token_id (HF's rule; the last is not looked at),
@@ -50,11 +59,13 @@ class FrameStepper {
   void Advance(std::span<Sequence* const> sequences);
 
  private:
-  int32_t Choose(Sequence& sequence, int64_t codebook, const SamplingConfig& sampling,
-                 std::span<float> logits, const StepOptions& options) const;
+  int32_t Choose(const Sequence& sequence, int64_t codebook, const SamplingConfig& sampling,
+                 std::span<float> logits, const StepOptions& options,
+                 std::span<float> scores = {}) const;
   int32_t ChooseCode0(Sequence& sequence, std::span<float> logits,
                       const StepOptions& options) const;
-  void RunBackbone(std::span<Sequence* const> sequences);
+  void RunBackbone(std::span<Sequence* const> sequences,
+                   const model::HiddenObserver& observer = nullptr);
 
   const CsmBackboneModel::Impl& backbone_;
   DepthLoop depth_loop_;

@@ -1,6 +1,7 @@
 // CsmForConditionalGeneration::generate: prompts in, frames and audio out.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <random>
 
 #include "base/error.h"
@@ -12,46 +13,12 @@ namespace csm {
 namespace engine {
 namespace {
 
-// HF: max_length 20 when nothing is set, of which the prompt takes no part.
-constexpr int64_t kDefaultMaxNewTokens = 20;
-
-/// One row of the batch, encoded.
-struct Prompt {
-  const CsmInputs::Row* row;
-  Codes frames;
-  Matrix embeddings;  ///< [positions, hidden_size]
-};
-
-std::vector<Prompt> ReadPrompts(const CsmForConditionalGeneration::Impl& model,
-                                const CsmInputs& inputs) {
-  std::vector<Prompt> prompts;
-  for (const CsmInputs::Row& row : inputs.rows) {
-    Codes frames = EncodeClips(row, model.codec, model.checkpoint.config);
-    Matrix embeddings = EmbedPrompt(row, frames, *model.backbone);
-    prompts.push_back({&row, std::move(frames), std::move(embeddings)});
-  }
-  return prompts;
-}
-
-// Frames per row. max_length counts the longest prompt of the batch, as HF's padded one does.
-int64_t MaxFrames(const GenerationConfig& config, int64_t longest_prompt) {
-  if (config.max_new_tokens) return *config.max_new_tokens;
-  if (!config.max_length) return kDefaultMaxNewTokens;
-  if (*config.max_length <= longest_prompt) {
-    Fail<ArgumentError>(
-        "max_length is {} but the prompt alone has {} positions; raise max_length "
-        "or give max_new_tokens",
-        *config.max_length, longest_prompt);
-  }
-  return *config.max_length - longest_prompt;
-}
-
 void CheckPositions(int64_t prompt, int64_t frames, int64_t limit) {
-  if (prompt + frames <= limit) return;
+  if (frames <= limit - prompt) return;
   Fail<ArgumentError>(
-      "a prompt of {} positions and {} frames make {}; the model has {} (max_position_embeddings): "
-      "shorten the context or lower max_new_tokens to {}",
-      prompt, frames, prompt + frames, limit, std::max<int64_t>(0, limit - prompt));
+      "a prompt of {} positions and {} frames are more than the model's {} positions "
+      "(max_position_embeddings): shorten the context or lower max_new_tokens to {}",
+      prompt, frames, limit, std::max<int64_t>(0, limit - prompt));
 }
 
 // How many rows before this one have the same prompt. It keys the random numbers: equal prompts of
@@ -77,26 +44,25 @@ class AudioOutput {
               const GenerateCallbacks& callbacks, size_t num_sequences)
       : model_(model), config_(config), callbacks_(callbacks) {
     if (config.output_audio) audio_.resize(num_sequences);
-    if (!callbacks.on_audio) return;
-    for (size_t i = 0; i < num_sequences; ++i) decoders_.emplace_back(model.codec);
+    if (callbacks.on_audio) decoders_.resize(num_sequences);
   }
 
-  // HF cuts at the first frame whose codes are all codebook_eos_token_id; only an ending frame can
-  // be one.
-  bool IsSilentEnd(std::span<const int32_t> frame) const {
-    return std::all_of(frame.begin(), frame.end(), [&](int32_t code) {
-      return code == model_.checkpoint.config.codebook_eos_token_id;
-    });
-  }
-
-  void Add(int sequence, std::span<const int32_t> frame) {
-    if (!callbacks_.on_audio || IsSilentEnd(frame)) return;
-    const Codes codes{static_cast<int>(frame.size()), {frame.begin(), frame.end()}};
-    const std::vector<float> samples = decoders_[static_cast<size_t>(sequence)].push(codes);
-    callbacks_.on_audio(sequence, samples);
-    if (!config_.output_audio) return;
-    auto& audio = audio_[static_cast<size_t>(sequence)];
-    audio.insert(audio.end(), samples.begin(), samples.end());
+  /// The sequence has a new last frame.
+  void Add(const Sequence& sequence) {
+    if (!callbacks_.on_audio) return;
+    const auto index = static_cast<size_t>(sequence.index);
+    std::optional<MimiModel::Decoder>& decoder = decoders_[index];
+    const auto frame = sequence.codes.frame(sequence.codes.num_frames() - 1);
+    if (!IsSilentEnd(frame)) {
+      if (!decoder) decoder.emplace(model_.codec);
+      const Codes codes{static_cast<int>(frame.size()), {frame.begin(), frame.end()}};
+      const std::vector<float> samples = decoder->push(codes);
+      callbacks_.on_audio(sequence.index, samples);
+      if (config_.output_audio) {
+        audio_[index].insert(audio_[index].end(), samples.begin(), samples.end());
+      }
+    }
+    if (sequence.finish_reason) decoder.reset();  // its window of attention is tens of MB
   }
 
   std::vector<std::vector<float>> Finish(const std::vector<Codes>& sequences) {
@@ -107,6 +73,12 @@ class AudioOutput {
   }
 
  private:
+  // HF cuts at the first frame whose codes are all codebook_eos_token_id; only an ending frame can
+  // be one.
+  bool IsSilentEnd(std::span<const int32_t> frame) const {
+    return AreEnd(frame, model_.checkpoint.config);
+  }
+
   std::vector<float> DecodeWhole(Codes codes) const {
     if (codes.num_frames() > 0 && IsSilentEnd(codes.frame(codes.num_frames() - 1))) {
       codes.data.resize(codes.data.size() - static_cast<size_t>(codes.num_codebooks));
@@ -117,21 +89,26 @@ class AudioOutput {
   const CsmForConditionalGeneration::Impl& model_;
   const GenerationConfig& config_;
   const GenerateCallbacks& callbacks_;
-  std::vector<MimiModel::Decoder> decoders_;
+  std::vector<std::optional<MimiModel::Decoder>> decoders_;
   std::vector<std::vector<float>> audio_;
 };
 
 /// The sequences of one call: every row num_return_sequences times, its prompt read once.
-std::vector<Sequence> StartSequences(const std::vector<Prompt>& prompts, int64_t copies,
-                                     int64_t max_frames, FrameStepper& stepper, int num_codebooks) {
+std::vector<Sequence> StartSequences(const std::vector<Prompt>& prompts,
+                                     const GenerationConfig& config, int64_t max_frames,
+                                     FrameStepper& stepper, int num_codebooks,
+                                     const model::HiddenObserver& observer) {
+  const int64_t copies = config.num_return_sequences;
+  const bool is_static = config.cache_implementation == "static";
   std::vector<Sequence> sequences(prompts.size() * static_cast<size_t>(copies));
   std::vector<Sequence*> firsts;
   std::vector<const Matrix*> embeddings;
   for (size_t row = 0; row < prompts.size(); ++row) {
     firsts.push_back(&sequences[row * static_cast<size_t>(copies)]);
+    if (is_static) firsts.back()->cache = KvCache(prompts[row].embeddings.rows + max_frames);
     embeddings.push_back(&prompts[row].embeddings);
   }
-  stepper.Prefill(firsts, embeddings);
+  stepper.Prefill(firsts, embeddings, observer);
   for (size_t i = 0; i < sequences.size(); ++i) {
     const size_t row = i / static_cast<size_t>(copies), copy = i % static_cast<size_t>(copies);
     Sequence& sequence = sequences[i];
@@ -161,7 +138,7 @@ void Speak(std::vector<Sequence>& sequences, FrameStepper& stepper, const StepOp
     for (const Sequence* sequence : active) {
       const auto frame = sequence->codes.frame(sequence->codes.num_frames() - 1);
       if (options.callbacks.on_frame) options.callbacks.on_frame(sequence->index, frame);
-      audio.Add(sequence->index, frame);
+      audio.Add(*sequence);
     }
     std::erase_if(active, [](const Sequence* s) { return s->finish_reason.has_value(); });
     if (active.empty()) return;
@@ -175,6 +152,67 @@ Matrix ToMatrix(std::vector<float> values, int64_t cols) {
   result.cols = cols;
   result.data = std::move(values);
   return result;
+}
+
+/// Tells the caller how far the prompts are, and asks whether to go on: once a layer and chunk.
+model::HiddenObserver WatchPrefill(const std::vector<Prompt>& prompts, const LlamaConfig& config,
+                                   const GenerateCallbacks& callbacks) {
+  const int64_t num_layers = config.num_hidden_layers, width = config.hidden_size;
+  int64_t total = 0;
+  for (const Prompt& prompt : prompts) total += prompt.embeddings.rows;
+  return [=, &callbacks](int64_t layer, int64_t first_row, std::span<const float> rows) {
+    if (callbacks.is_cancelled && callbacks.is_cancelled()) throw Cancelled();
+    if (!callbacks.on_prefill) return;
+    // Positions that have gone through some of the layers count in part.
+    const int64_t num_rows = std::ssize(rows) / width;
+    callbacks.on_prefill(first_row + num_rows * layer / num_layers, total);
+  };
+}
+
+CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmInputs& inputs,
+                      const StepOptions& options, int64_t max_frames) {
+  const CsmConfig& model_config = model.checkpoint.config;
+  const GenerationConfig& config = options.config;
+  const auto check = [&] {
+    if (options.callbacks.is_cancelled && options.callbacks.is_cancelled()) throw Cancelled();
+  };
+  const std::vector<Prompt> prompts = ReadPrompts(inputs.rows, model.codec, *model.backbone, check);
+  FrameStepper stepper(*model.backbone, *model.depth_decoder);
+  std::vector<Sequence> sequences = StartSequences(
+      prompts, config, max_frames, stepper, static_cast<int>(model_config.num_codebooks),
+      WatchPrefill(prompts, model_config, options.callbacks));
+  AudioOutput audio(model, config, options.callbacks, sequences.size());
+  Speak(sequences, stepper, options, audio);
+
+  CsmGenerateOutput output;
+  output.seed = options.seed;
+  for (Sequence& sequence : sequences) {
+    output.sequences.push_back(std::move(sequence.codes));
+    output.finish_reason.push_back(*sequence.finish_reason);
+    if (config.output_scores) {
+      output.scores.push_back(ToMatrix(std::move(sequence.scores), model_config.vocab_size));
+    }
+    if (config.output_logits) {
+      output.logits.push_back(ToMatrix(std::move(sequence.logits), model_config.vocab_size));
+    }
+  }
+  output.audio = audio.Finish(output.sequences);
+  return output;
+}
+
+/// What is returned if the caller cancels before the first frame.
+CsmGenerateOutput NothingSaid(const CsmForConditionalGeneration::Impl& model, size_t num_rows,
+                              const GenerationConfig& config, uint64_t seed) {
+  const size_t n = num_rows * static_cast<size_t>(config.num_return_sequences);
+  const int64_t vocab_size = model.checkpoint.config.vocab_size;
+  CsmGenerateOutput output;
+  output.sequences.assign(n, {static_cast<int>(model.checkpoint.config.num_codebooks), {}});
+  output.finish_reason.assign(n, FinishReason::kCancelled);
+  if (config.output_audio) output.audio.resize(n);
+  if (config.output_scores) output.scores.assign(n, Matrix(0, vocab_size));
+  if (config.output_logits) output.logits.assign(n, Matrix(0, vocab_size));
+  output.seed = seed;
+  return output;
 }
 
 }  // namespace
@@ -195,30 +233,12 @@ CsmGenerateOutput CsmForConditionalGeneration::generate(const CsmInputs& inputs,
   const int64_t max_frames = engine::MaxFrames(config, longest);
   engine::CheckPositions(longest, max_frames, model_config.max_position_embeddings);
 
-  CsmGenerateOutput output;
-  output.seed = config.seed ? *config.seed : engine::RandomSeed();
-  const std::vector<engine::Prompt> prompts = engine::ReadPrompts(*impl_, inputs);
-  engine::FrameStepper stepper(*impl_->backbone, *impl_->depth_decoder);
-  std::vector<engine::Sequence> sequences =
-      engine::StartSequences(prompts, config.num_return_sequences, max_frames, stepper,
-                             static_cast<int>(model_config.num_codebooks));
-  engine::AudioOutput audio(*impl_, config, callbacks, sequences.size());
-  engine::Speak(sequences, stepper, {config, callbacks, output.seed}, audio);
-
-  for (engine::Sequence& sequence : sequences) {
-    output.sequences.push_back(std::move(sequence.codes));
-    output.finish_reason.push_back(*sequence.finish_reason);
-    if (config.output_scores) {
-      output.scores.push_back(
-          engine::ToMatrix(std::move(sequence.scores), model_config.vocab_size));
-    }
-    if (config.output_logits) {
-      output.logits.push_back(
-          engine::ToMatrix(std::move(sequence.logits), model_config.vocab_size));
-    }
+  const uint64_t seed = config.seed ? *config.seed : engine::RandomSeed();
+  try {
+    return engine::Run(*impl_, inputs, {config, callbacks, seed}, max_frames);
+  } catch (const engine::Cancelled&) {
+    return engine::NothingSaid(*impl_, inputs.rows.size(), config, seed);
   }
-  output.audio = audio.Finish(output.sequences);
-  return output;
 }
 
 std::string_view to_string(FinishReason reason) {

@@ -168,6 +168,41 @@ TEST_F(GenerateTest, NeverChoosesWhatTheCodecCannotDecode) {
   }
 }
 
+TEST_F(GenerateTest, StaticCachesChangeNoBit) {
+  auto config = Sampling(model_, 6);
+  const auto expected = model_.generate(batch_, config).sequences;
+  config.cache_implementation = config.depth_decoder_cache_implementation = "static";
+  EXPECT_EQ(model_.generate(batch_, config).sequences, expected);
+  config.num_return_sequences = 2;
+  const auto copies = model_.generate(plain_, config).sequences;
+  config.cache_implementation = "dynamic";
+  EXPECT_EQ(model_.generate(plain_, config).sequences, copies);
+  config.cache_implementation = "offloaded";
+  EXPECT_THAT([&] { model_.generate(plain_, config); },
+              ThrowsMessage<ArgumentError>(HasSubstr("cache_implementation is \"offloaded\"")));
+}
+
+// A loop of one's own, out of forward() and the depth decoder, speaks like generate().
+TEST_F(GenerateTest, ForwardWithACacheIsWhatGenerateDoes) {
+  const auto expected = model_.generate(plain_, Greedy(model_, 4)).sequences[0];
+  KvCache cache(std::ssize(plain_.rows[0].input_ids) + 4);
+  StackOutput out = model_.forward(
+      {.input_ids = plain_.rows[0].input_ids, .past_key_values = &cache}, {.logits_to_keep = 1});
+  Codes codes;
+  for (int t = 0; t < expected.num_frames(); ++t) {
+    ASSERT_EQ(out.logits.rows, 1);
+    const auto decodable =
+        out.logits.row(0).first(static_cast<size_t>(model_.config().codec_config.codebook_size));
+    const auto code0 = std::max_element(decodable.begin(), decodable.end()) - decodable.begin();
+    const auto state = out.last_hidden_state.row(out.last_hidden_state.rows - 1);
+    const Codes frame{expected.num_codebooks,
+                      model_.depth_decoder().generate(state, static_cast<int32_t>(code0))};
+    codes.append(frame);
+    out = model_.forward({.codes = &frame, .past_key_values = &cache});
+  }
+  EXPECT_EQ(codes, expected);
+}
+
 TEST_F(GenerateTest, Cancellation) {
   int frames = 0;
   GenerateCallbacks callbacks;
@@ -177,6 +212,32 @@ TEST_F(GenerateTest, Cancellation) {
   EXPECT_EQ(output.finish_reason[0], FinishReason::kCancelled);
   EXPECT_EQ(output.sequences[0].num_frames(), 2);
   EXPECT_EQ(output.audio[0].size(), 2U * 1920);
+}
+
+TEST_F(GenerateTest, PromptsTellHowFarTheyAreAndCanBeCancelled) {
+  GenerateCallbacks callbacks;
+  std::vector<int64_t> seen;
+  int64_t all = 0;
+  callbacks.on_prefill = [&](int64_t positions, int64_t total) {
+    seen.push_back(positions);
+    all = total;
+  };
+  const CsmInputs inputs = LoadInputs("random-tiny", "context");
+  const auto expected = model_.generate(inputs, Greedy(model_, 2), callbacks);
+  EXPECT_EQ(all, std::ssize(inputs.rows[0].input_ids));
+  EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+  EXPECT_EQ(seen.back(), all);
+
+  int asked = 0;
+  callbacks.is_cancelled = [&] { return ++asked == 2; };  // before the first frame
+  auto config = Greedy(model_, 2);
+  config.output_scores = true;
+  const auto output = model_.generate(inputs, config, callbacks);
+  EXPECT_EQ(output.finish_reason, std::vector{FinishReason::kCancelled});
+  EXPECT_EQ(output.sequences[0].num_frames(), 0);
+  EXPECT_EQ(output.sequences[0].num_codebooks, model_.config().num_codebooks);
+  EXPECT_TRUE(output.audio.at(0).empty());
+  EXPECT_EQ(output.scores.at(0).rows, 0);
 }
 
 TEST_F(GenerateTest, CallbackExceptionsEndTheCall) {
@@ -198,6 +259,13 @@ TEST_F(GenerateTest, LimitsOfLength) {
   config.max_new_tokens = model_.config().max_position_embeddings - prompt + 1;
   EXPECT_THAT([&] { model_.generate(plain_, config); },
               ThrowsMessage<ArgumentError>(HasSubstr("max_position_embeddings")));
+  config.max_new_tokens = std::numeric_limits<int64_t>::max();
+  EXPECT_THAT([&] { model_.generate(plain_, config); },
+              ThrowsMessage<ArgumentError>(HasSubstr("max_position_embeddings")));
+  config = Sampling(model_, 3);
+  config.num_return_sequences = int64_t{1} << 62;
+  EXPECT_THAT([&] { model_.generate(plain_, config); },
+              ThrowsMessage<ArgumentError>(HasSubstr("num_return_sequences")));
 }
 
 TEST_F(GenerateTest, BadInputsAreSentences) {
@@ -213,6 +281,11 @@ TEST_F(GenerateTest, BadInputsAreSentences) {
   inputs.rows[0].clips.pop_back();
   EXPECT_THAT([&] { model_.generate(inputs, config); },
               ThrowsMessage<ArgumentError>(HasSubstr("placeholders")));
+  inputs = LoadInputs("random-tiny", "context");
+  const int width = static_cast<int>(model_.config().num_codebooks);
+  inputs.rows[0].clips = {Codes{width, std::vector<int32_t>(static_cast<size_t>(width) + 1)}};
+  EXPECT_THAT([&] { model_.generate(inputs, config); },
+              ThrowsMessage<ArgumentError>(HasSubstr("whole number of frames")));
   auto hot = config;
   hot.do_sample = true;
   hot.temperature = 0;
@@ -316,16 +389,27 @@ TEST(StackTest, BadInputsAreSentences) {
   Codes too_large{static_cast<int>(model.config().num_codebooks), {}};
   too_large.data.assign(static_cast<size_t>(too_large.num_codebooks), 5000);
   const Matrix narrow(1, 3);
+  Matrix torn(1, model.config().hidden_size), negative = torn;
+  torn.data.push_back(0);
+  negative.rows = -1;
   KvCache of_depth_decoder;
   const StackInput frame{.input_ids = ids, .past_key_values = &of_depth_decoder};
   model.depth_decoder().forward({&frame, 1});
   for (const StackInput& bad :
        {StackInput{}, StackInput{.input_ids = ids, .codes = &too_large},
         StackInput{.codes = &wrong_width}, StackInput{.codes = &too_large},
-        StackInput{.inputs_embeds = &narrow}, StackInput{.input_ids = ids, .position_ids = two},
+        StackInput{.inputs_embeds = &narrow}, StackInput{.inputs_embeds = &torn},
+        StackInput{.inputs_embeds = &negative}, StackInput{.input_ids = ids, .position_ids = two},
         StackInput{.input_ids = ids, .past_key_values = &of_depth_decoder}}) {
     EXPECT_THROW(backbone.forward({&bad, 1}), ArgumentError);
   }
+  KvCache shared;
+  const StackInput row{.input_ids = ids, .past_key_values = &shared};
+  const StackInput twins[] = {row, row};
+  EXPECT_THAT([&] { backbone.forward(twins); },
+              ThrowsMessage<ArgumentError>(HasSubstr("the same KvCache")));
+  EXPECT_EQ(shared.get_seq_length(), 0);
+  EXPECT_THROW(KvCache(int64_t{1} << 60), ArgumentError);
   const std::vector<int32_t> too_long(10);
   const StackInput long_frame{.input_ids = too_long};
   EXPECT_THROW(model.depth_decoder().forward({&long_frame, 1}), ArgumentError);
@@ -348,6 +432,19 @@ TEST(DepthDecoderTest, GeneratesAloneWhatForwardPredicts) {
   for (int64_t i = 0; i < logits.rows; ++i) {
     const auto best = std::max_element(logits.row(i).begin(), logits.row(i).end());
     EXPECT_EQ(best - logits.row(i).begin(), frame[static_cast<size_t>(i + 1)]);
+  }
+}
+
+TEST(DepthDecoderTest, AloneNeverChoosesWhatTheCodecCannotDecode) {
+  const auto model = LoadModel("random-tiny");
+  const int64_t codebook_size = model.config().codec_config.codebook_size;
+  ASSERT_LT(codebook_size, model.config().vocab_size);
+  SamplingConfig any{.do_sample = true, .temperature = 1e6, .top_k = 0};
+  const std::vector<float> state(static_cast<size_t>(model.config().hidden_size), 0.5F);
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    for (const int32_t code : model.depth_decoder().generate(state, 0, any, seed)) {
+      ASSERT_LT(code, codebook_size);
+    }
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "text/labels.h"
 
 namespace csm::engine {
 namespace {
@@ -38,7 +39,7 @@ void AppendTargets(const LossRow& in, const CsmConfig& config, std::vector<Targe
   for (size_t t = 0; t < ids.size(); ++t) {
     const bool is_audio = ids[t] == config.audio_token_id && in.frames.num_frames() > 0;
     const int frame = is_audio ? next_frame++ : 0;
-    if (in.row.labels[t] == kIgnore) continue;
+    if (in.row.labels[t] == text::kIgnore) continue;
     if (!is_audio && ids[t] != config.audio_eos_token_id) {
       Fail<ArgumentError>("position {} has label {} but is not audio; only audio can be learnt", t,
                           in.row.labels[t]);
@@ -48,7 +49,7 @@ void AppendTargets(const LossRow& in, const CsmConfig& config, std::vector<Targe
     targets.push_back({.frame = {codes.begin(), codes.end()},
                        .hidden = in.hidden.row(before),
                        .logits = t == 0 ? std::span<const float>() : in.logits.row(before),
-                       .learn_depth = in.row.labels[t] != kBackboneOnly});
+                       .learn_depth = in.row.labels[t] != text::kBackboneOnly});
   }
 }
 

@@ -11,9 +11,6 @@
 
 namespace csm::engine {
 
-constexpr int32_t kIgnore = -100;        ///< no loss at this position
-constexpr int32_t kBackboneOnly = -101;  ///< an audio frame whose codebook 0 alone is learnt
-
 /// One row for the losses.
 struct LossRow {
   const CsmInputs::Row& row;

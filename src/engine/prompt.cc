@@ -1,34 +1,44 @@
 #include "engine/prompt.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
 namespace csm::engine {
 namespace {
 
-Codes EncodeClip(const Waveform& clip, const MimiModel& codec, const CsmConfig& config) {
+Codes EncodeClip(const Waveform& clip, const MimiModel& codec, const CsmConfig& config,
+                 const std::function<void()>& check) {
   if (clip.sampling_rate != config.codec_config.sampling_rate) {
     Fail<ArgumentError>("a clip has a sampling rate of {} Hz; the codec's is {} Hz",
                         clip.sampling_rate, config.codec_config.sampling_rate);
   }
-  return codec.encode(clip.samples, static_cast<int>(config.num_codebooks));
+  MimiModel::Encoder encoder(codec, static_cast<int>(config.num_codebooks));
+  constexpr size_t kPiece = size_t{1} << 16;  // 2.7 s
+  Codes codes;
+  for (std::span<const float> rest = clip.samples; !rest.empty();) {
+    if (check) check();
+    const size_t count = std::min(kPiece, rest.size());
+    codes.append(encoder.push(rest.first(count)));
+    rest = rest.subspan(count);
+  }
+  codes.append(encoder.finish());
+  return codes;
 }
 
 }  // namespace
 
-Codes EncodeClips(const CsmInputs::Row& row, const MimiModel& codec, const CsmConfig& config) {
+Codes EncodeClips(const CsmInputs::Row& row, const MimiModel& codec, const CsmConfig& config,
+                  const std::function<void()>& check) {
   Codes result{.num_codebooks = static_cast<int>(config.num_codebooks)};
   for (const auto& clip : row.clips) {
-    Codes encoded;
-    const Codes* codes = std::get_if<Codes>(&clip);
-    if (codes == nullptr) {
-      encoded = EncodeClip(std::get<Waveform>(clip), codec, config);
-      codes = &encoded;
-    } else {
+    if (const Codes* codes = std::get_if<Codes>(&clip)) {
       model::CheckCodes(*codes, config.num_codebooks, config.vocab_size);
+      result.append(*codes);
+    } else {
+      result.append(EncodeClip(std::get<Waveform>(clip), codec, config, check));
     }
-    result.data.insert(result.data.end(), codes->data.begin(), codes->data.end());
   }
   return result;
 }
@@ -63,6 +73,31 @@ Matrix EmbedPrompt(const CsmInputs::Row& row, const Codes& frames,
     }
   }
   return result;
+}
+
+std::vector<Prompt> ReadPrompts(std::span<const CsmInputs::Row> rows, const MimiModel& codec,
+                                const CsmBackboneModel::Impl& backbone,
+                                const std::function<void()>& check) {
+  std::vector<Prompt> prompts;
+  for (const CsmInputs::Row& row : rows) {
+    Codes frames = EncodeClips(row, codec, backbone.config, check);
+    Matrix embeddings = EmbedPrompt(row, frames, backbone);
+    prompts.push_back({&row, std::move(frames), std::move(embeddings)});
+  }
+  return prompts;
+}
+
+int64_t MaxFrames(const GenerationConfig& config, int64_t longest_prompt) {
+  constexpr int64_t kDefault = 20;  // HF's max_length when nothing is set; no part of it is prompt
+  if (config.max_new_tokens) return *config.max_new_tokens;
+  if (!config.max_length) return kDefault;
+  if (*config.max_length <= longest_prompt) {
+    Fail<ArgumentError>(
+        "max_length is {} but the prompt alone has {} positions; raise max_length "
+        "or give max_new_tokens",
+        *config.max_length, longest_prompt);
+  }
+  return *config.max_length - longest_prompt;
 }
 
 }  // namespace csm::engine

@@ -53,7 +53,16 @@ void Filter(Candidates& candidates, const Keep& keep) {
 }
 
 void Temperature(double temperature, Candidates& candidates) {
-  for (Candidate& candidate : candidates) candidate.score /= static_cast<float>(temperature);
+  const float best = MaxScore(candidates);
+  if (std::isfinite(best / static_cast<float>(temperature))) {
+    for (Candidate& candidate : candidates) candidate.score /= static_cast<float>(temperature);
+    return;
+  }
+  // So close to 0 that f32 overflows, where HF fails: distances from the best do not.
+  for (Candidate& candidate : candidates) {
+    const double distance = static_cast<double>(candidate.score) - best;
+    candidate.score = static_cast<float>(distance / temperature);
+  }
 }
 
 // The most likely candidates whose entropy terms sum to at most top_h of the whole entropy.
@@ -167,6 +176,11 @@ void Warp(const SamplingConfig& config, Candidates& candidates) {
   if (config.epsilon_cutoff > 0) EpsilonCutoff(config.epsilon_cutoff, candidates);
   if (config.eta_cutoff > 0) EtaCutoff(config.eta_cutoff, candidates);
   std::sort(candidates.begin(), candidates.end(), ByCode);
+}
+
+void MaskUndecodable(int64_t codebook_size, std::span<float> logits) {
+  const size_t first = std::min(static_cast<size_t>(codebook_size), logits.size());
+  std::fill(logits.begin() + static_cast<std::ptrdiff_t>(first), logits.end(), kDropped);
 }
 
 int32_t ChooseCode(const SamplingConfig& config, std::span<const float> logits, double uniform,

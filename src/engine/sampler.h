@@ -22,6 +22,10 @@ struct Candidate {
 /// the order of their codes. `config` must be valid (GenerationConfig::validate).
 void Warp(const SamplingConfig& config, std::vector<Candidate>& candidates);
 
+/// Sets the logits of ids that the codec cannot decode to -inf. HF leaves them in play and crashes
+/// in the codec if one is chosen.
+void MaskUndecodable(int64_t codebook_size, std::span<float> logits);
+
 /// Chooses one code. Greedy: the largest score, of equals the lowest code. Sampling: warps, then
 /// inverts the cumulative distribution at `uniform` in [0, 1). Logits of -inf are never chosen.
 /// Throws Error if a logit is NaN or +inf, or all are -inf. If `scores` is not null it receives

@@ -183,5 +183,19 @@ TEST(Warp, EqualsTransformers) {
   }
 }
 
+// 1e-45 is the smallest f32, 1e-300 none at all.
+TEST(SamplerTest, TinyTemperaturesTakeTheBest) {
+  const std::vector<float> logits = {-3, 2.5F, 2.25F, 0};
+  for (const double temperature : {1e-20, 1e-45, 1e-300}) {
+    for (const double uniform : {0.0, 0.5, 0.999999}) {
+      std::vector<float> scores(logits.size());
+      EXPECT_EQ(
+          ChooseCode({.do_sample = true, .temperature = temperature}, logits, uniform, scores), 1)
+          << temperature;
+      EXPECT_TRUE(std::isfinite(scores[1]));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace csm::engine

@@ -9,7 +9,7 @@
 
 namespace csm::kernels {
 
-/// Rows of x in a register tile, at most; fewer rows need no scratch.
+/// Rows of x in a register tile, at most.
 constexpr size_t kMaxTileRows = 6;
 
 /// A block of weights: columns and outputs, and how far apart its packed rows are: one cache line

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "mimi/config_check.h"
+#include "checkpoint/config_rules.h"
 
 namespace csm {
 namespace {
@@ -14,8 +14,8 @@ size_t Size(int64_t value) { return static_cast<size_t>(value); }
 mimi::Conv1d::Shape DownsampleShape(const MimiConfig& config) {
   return {.in_channels = Size(config.hidden_size),
           .out_channels = Size(config.hidden_size),
-          .kernel = 2 * Size(mimi::LatentStride(config)),
-          .stride = Size(mimi::LatentStride(config)),
+          .kernel = 2 * Size(checkpoint::LatentStride(config)),
+          .stride = Size(checkpoint::LatentStride(config)),
           .bias = false,
           .padding = mimi::Padding::kReplicate};
 }
@@ -23,8 +23,8 @@ mimi::Conv1d::Shape DownsampleShape(const MimiConfig& config) {
 mimi::ConvTranspose1d::Shape UpsampleShape(const MimiConfig& config) {
   return {.in_channels = Size(config.hidden_size),
           .out_channels = Size(config.hidden_size),
-          .kernel = 2 * Size(mimi::LatentStride(config)),
-          .stride = Size(mimi::LatentStride(config)),
+          .kernel = 2 * Size(checkpoint::LatentStride(config)),
+          .stride = Size(checkpoint::LatentStride(config)),
           .groups = Size(config.upsample_groups),
           .bias = false};
 }
@@ -48,7 +48,6 @@ namespace mimi {
 
 std::shared_ptr<const MimiModel::Impl> LoadMimi(const checkpoint::MimiCheckpoint& checkpoint,
                                                 const Runtime& runtime) {
-  CheckConfig(checkpoint.config);
   checkpoint::WeightLoader loader(checkpoint.tensors);
   return std::make_shared<const MimiModel::Impl>(checkpoint.config, loader, checkpoint.prefix,
                                                  runtime);
@@ -217,8 +216,7 @@ std::vector<float> MimiModel::Decoder::push(const Codes& codes) {
 }
 
 MimiModel MimiModel::from_pretrained(const std::filesystem::path& dir, const LoadOptions& options) {
-  return MimiModel(mimi::LoadMimi(checkpoint::OpenMimiCheckpoint(dir),
-                                  options.runtime ? *options.runtime : Runtime()));
+  return MimiModel(mimi::LoadMimi(checkpoint::OpenMimiCheckpoint(dir), RuntimeOf(options)));
 }
 
 const MimiConfig& MimiModel::config() const { return impl_->config; }
@@ -226,8 +224,7 @@ const MimiConfig& MimiModel::config() const { return impl_->config; }
 Codes MimiModel::encode(std::span<const float> samples, int num_codebooks) const {
   Encoder encoder(*this, num_codebooks);
   Codes codes = encoder.push(samples);
-  const Codes last = encoder.finish();
-  codes.data.insert(codes.data.end(), last.data.begin(), last.data.end());
+  codes.append(encoder.finish());
   return codes;
 }
 

@@ -43,8 +43,7 @@ namespace mimi {
 
 /// Builds the codec of an opened checkpoint; the result keeps its tensors alive. Weights are used
 /// as stored: LoadOptions::dtype does not touch the codec, whose weights are a small part of a
-/// model and whose codes would change. Throws FormatError for a config that CSM's codec never has
-/// (non-causal, stereo, …) and for tensors that do not fit it.
+/// model and whose codes would change.
 std::shared_ptr<const MimiModel::Impl> LoadMimi(const checkpoint::MimiCheckpoint& checkpoint,
                                                 const Runtime& runtime);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 #include "base/error.h"
 #include "kernels/elementwise.h"
@@ -80,6 +81,10 @@ ResidualVectorQuantizer::Codebook ResidualVectorQuantizer::LoadCodebook(
     const float divisor = std::max(usage[i], kMinClusterUsage);
     for (size_t d = 0; d < dim; ++d) vectors[i * dim + d] /= divisor;
     codebook.square_norms.push_back(SquareNorm(vectors.data() + i * dim, dim));
+    if (!std::isfinite(codebook.square_norms.back())) {
+      Fail<FormatError>(
+          "the codec's codebook {} has an entry {} that is not finite, expected numbers", name, i);
+    }
   }
   codebook.vectors = loader.Adopt(std::move(vectors), config.codebook_size, config.codebook_dim);
   return codebook;
@@ -94,6 +99,10 @@ void ResidualVectorQuantizer::Encode(const float* latents, size_t num_frames, si
                     {.weight = *input_proj_, .y = residual, .y_stride = dim_}, pool);
   } else {
     std::copy_n(latents, num_frames * dim_, residual);
+  }
+  const float sum = std::accumulate(residual, residual + num_frames * dim_, 0.0F);
+  if (!std::isfinite(sum)) {  // any entry would be the nearest
+    Fail<Error>("the codec's encoder computed {}; its weights or its input are not sound", sum);
   }
   for (size_t k = 0; k < num_codebooks; ++k) {
     const Codebook& codebook = codebooks_[k];

@@ -14,7 +14,7 @@ CsmBackboneModel::Impl::Impl(const checkpoint::CsmCheckpoint& checkpoint,
     : config(checkpoint.config),
       embed_text_tokens(
           loader.Matrix("embed_text_tokens.weight", config.text_vocab_size, config.hidden_size)),
-      embed_audio_tokens(loader.Matrix(checkpoint::CodeEmbeddings(checkpoint).backbone,
+      embed_audio_tokens(loader.Matrix(checkpoint.code_embeddings.backbone,
                                        config.num_codebooks * config.vocab_size,
                                        config.hidden_size)),
       lm_head(loader.Matrix("lm_head.weight", config.vocab_size, config.hidden_size)),
@@ -53,6 +53,10 @@ void CheckCodes(const Codes& codes, int64_t num_codebooks, int64_t vocab_size) {
     Fail<ArgumentError>("the codes have {} codebooks; the model's num_codebooks is {}",
                         codes.num_codebooks, num_codebooks);
   }
+  if (std::ssize(codes.data) % num_codebooks != 0) {
+    Fail<ArgumentError>("there are {} codes, which is no whole number of frames of {} codebooks",
+                        codes.data.size(), num_codebooks);
+  }
   for (int t = 0; t < codes.num_frames(); ++t) {
     for (int k = 0; k < codes.num_codebooks; ++k) {
       const int32_t code = codes.frame(t)[static_cast<size_t>(k)];
@@ -69,8 +73,7 @@ CsmBackboneModel CsmBackboneModel::from_pretrained(const std::filesystem::path& 
                                                    const LoadOptions& options) {
   const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
   checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype);
-  return CsmBackboneModel(
-      std::make_shared<Impl>(checkpoint, loader, options.runtime.value_or(Runtime())));
+  return CsmBackboneModel(std::make_shared<Impl>(checkpoint, loader, RuntimeOf(options)));
 }
 
 const CsmConfig& CsmBackboneModel::config() const { return impl_->config; }

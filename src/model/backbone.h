@@ -38,7 +38,8 @@ struct CsmBackboneModel::Impl {
 
 namespace model {
 
-/// Throws ArgumentError unless every frame has `num_codebooks` codes in [0, vocab_size).
+/// Throws ArgumentError unless the codes are whole frames and each has `num_codebooks` codes in [0,
+/// vocab_size).
 void CheckCodes(const Codes& codes, int64_t num_codebooks, int64_t vocab_size);
 
 }  // namespace model

@@ -12,7 +12,8 @@ namespace csm {
 CsmDepthDecoderModel::Impl::Impl(const checkpoint::CsmCheckpoint& checkpoint,
                                  checkpoint::WeightLoader& loader, Runtime with_runtime)
     : config(checkpoint.config.depth_decoder_config),
-      embed_tokens(loader.Matrix(checkpoint::CodeEmbeddings(checkpoint).depth_decoder,
+      codebook_size(checkpoint.config.codec_config.codebook_size),
+      embed_tokens(loader.Matrix(checkpoint.code_embeddings.depth_decoder,
                                  config.num_codebooks * config.vocab_size,
                                  config.backbone_hidden_size)),
       inputs_embeds_projector(loader.Matrix("depth_decoder.model.inputs_embeds_projector.weight",
@@ -99,12 +100,16 @@ void CheckDepthRow(const CsmDepthDecoderConfig& config, const StackInput& input)
 
 }  // namespace
 
-CsmDepthDecoderModel CsmDepthDecoderModel::from_pretrained(const std::filesystem::path& dir,
-                                                           const LoadOptions& options) {
+std::shared_ptr<const CsmDepthDecoderModel::Impl> CsmDepthDecoderModel::Impl::Load(
+    const std::filesystem::path& dir, const LoadOptions& options) {
   const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
   checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype);
-  return CsmDepthDecoderModel(
-      std::make_shared<Impl>(checkpoint, loader, options.runtime.value_or(Runtime())));
+  return std::make_shared<Impl>(checkpoint, loader, RuntimeOf(options));
+}
+
+CsmDepthDecoderModel CsmDepthDecoderModel::from_pretrained(const std::filesystem::path& dir,
+                                                           const LoadOptions& options) {
+  return CsmDepthDecoderModel(Impl::Load(dir, options));
 }
 
 const CsmDepthDecoderConfig& CsmDepthDecoderModel::config() const { return impl_->config; }
@@ -122,11 +127,8 @@ std::vector<StackOutput> CsmDepthDecoderModel::forward(std::span<const StackInpu
 
 CsmDepthDecoderForCausalLM CsmDepthDecoderForCausalLM::from_pretrained(
     const std::filesystem::path& dir, const LoadOptions& options) {
-  const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
-  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype);
-  auto model = std::make_shared<CsmDepthDecoderModel::Impl>(checkpoint, loader,
-                                                            options.runtime.value_or(Runtime()));
-  return CsmDepthDecoderForCausalLM(std::make_shared<Impl>(Impl{std::move(model)}));
+  return CsmDepthDecoderForCausalLM(
+      std::make_shared<Impl>(Impl{CsmDepthDecoderModel::Impl::Load(dir, options)}));
 }
 
 const CsmDepthDecoderConfig& CsmDepthDecoderForCausalLM::config() const {

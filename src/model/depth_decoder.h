@@ -4,6 +4,7 @@
 #define CSM_MODEL_DEPTH_DECODER_H_
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,6 +23,8 @@ namespace csm {
 struct CsmDepthDecoderModel::Impl {
   Impl(const checkpoint::CsmCheckpoint& checkpoint, checkpoint::WeightLoader& loader,
        Runtime with_runtime);
+  static std::shared_ptr<const Impl> Load(const std::filesystem::path& dir,
+                                          const LoadOptions& options);
 
   /// out [backbone_hidden_size] = the embedding of `code` of codebook `codebook`.
   void EmbedCode(int64_t codebook, int32_t code, float* out) const;
@@ -32,6 +35,7 @@ struct CsmDepthDecoderModel::Impl {
               float* logits) const;
 
   CsmDepthDecoderConfig config;
+  int64_t codebook_size;                        ///< of the codec, which decodes no larger code
   kernels::MatrixView embed_tokens;             ///< [num_codebooks * vocab_size, backbone_hidden]
   kernels::MatrixView inputs_embeds_projector;  ///< [hidden_size, backbone_hidden_size]
   std::vector<kernels::MatrixView> codebooks_head;  ///< num_codebooks - 1 of [vocab_size, hidden]

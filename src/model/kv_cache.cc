@@ -10,6 +10,8 @@ namespace {
 // 64 positions of csm-1b are 4 MB: small beside the weights, and 32 growths reach its limit.
 constexpr int64_t kSmallestGrowth = 64;
 
+constexpr int64_t kMaxPositions = 1 << 24;  // what a config may say (config_rules.cc)
+
 }  // namespace
 
 void KvCache::Impl::Reserve(int64_t for_num_layers, int64_t for_width, int64_t extra) {
@@ -30,17 +32,19 @@ void KvCache::Impl::Reserve(int64_t for_num_layers, int64_t for_width, int64_t e
                         *max_length, needed);
   }
   if (needed <= capacity_) return;
-  capacity_ = max_length ? *max_length
-                         : std::max(needed, capacity_ + std::max(capacity_ / 2, kSmallestGrowth));
-  for (auto& array : arrays_) array.resize(static_cast<size_t>(capacity_ * width));
+  const int64_t capacity =
+      max_length ? *max_length
+                 : std::max(needed, capacity_ + std::max(capacity_ / 2, kSmallestGrowth));
+  for (auto& array : arrays_) array.resize(static_cast<size_t>(capacity * width));
+  capacity_ = capacity;  // last: an allocation may fail, and the cache stays as it was
 }
 
 KvCache::KvCache() : impl_(std::make_unique<Impl>()) {}
 
 KvCache::KvCache(int64_t max_cache_len) : KvCache() {
-  if (max_cache_len < 1) {
-    Fail<ArgumentError>("max_cache_len is {}; a static KvCache needs at least 1 position",
-                        max_cache_len);
+  if (max_cache_len < 1 || max_cache_len > kMaxPositions) {
+    Fail<ArgumentError>("max_cache_len is {}; a static KvCache has 1 to {} positions",
+                        max_cache_len, kMaxPositions);
   }
   impl_->max_length = max_cache_len;
 }

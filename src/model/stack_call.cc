@@ -7,10 +7,26 @@
 namespace csm::model {
 namespace {
 
-void CheckEmbedsWidth(const StackInput& input, int64_t width) {
-  if (input.inputs_embeds != nullptr && input.inputs_embeds->cols != width) {
+void CheckEmbeds(const Matrix& embeds, int64_t width) {
+  if (embeds.cols != width) {
     Fail<ArgumentError>("inputs_embeds has {} columns; this model's embeddings have {}",
-                        input.inputs_embeds->cols, width);
+                        embeds.cols, width);
+  }
+  if (embeds.rows < 0 || std::ssize(embeds.data) != embeds.rows * embeds.cols) {
+    Fail<ArgumentError>("inputs_embeds says it is [{}, {}] but holds {} values", embeds.rows,
+                        embeds.cols, embeds.data.size());
+  }
+}
+
+// Rows are sequences of their own: two in one cache would overwrite each other.
+void CheckCaches(std::span<const StackInput> batch) {
+  std::vector<const KvCache*> caches;
+  for (const StackInput& input : batch) {
+    if (input.past_key_values != nullptr) caches.push_back(input.past_key_values);
+  }
+  std::sort(caches.begin(), caches.end());
+  if (std::adjacent_find(caches.begin(), caches.end()) != caches.end()) {
+    Fail<ArgumentError>("two rows of the batch have the same KvCache; each needs one of its own");
   }
 }
 
@@ -62,13 +78,14 @@ std::vector<StackOutput> CallStack(const LlamaStack& stack, int64_t embeds_width
                                    ThreadPool& pool, const EmbedRow& embed) {
   const int64_t width = stack.config().hidden_size;
   const auto num_states = static_cast<size_t>(stack.config().num_hidden_layers + 1);
+  CheckCaches(batch);
   std::vector<KvCache> own_caches(batch.size());
   std::vector<Segment> segments;
   std::vector<int64_t> starts;
   int64_t total = 0;
   for (size_t s = 0; s < batch.size(); ++s) {
     const int64_t positions = NumPositions(batch[s]);
-    CheckEmbedsWidth(batch[s], embeds_width);
+    if (batch[s].inputs_embeds != nullptr) CheckEmbeds(*batch[s].inputs_embeds, embeds_width);
     KvCache& cache =
         batch[s].past_key_values != nullptr ? *batch[s].past_key_values : own_caches[s];
     segments.push_back({&cache.impl(), positions, batch[s].position_ids});

@@ -66,7 +66,7 @@ class ConversationReader {
   explicit ConversationReader(const std::filesystem::path& file)
       : file_(file.string()), folder_(file.parent_path()) {}
 
-  std::vector<Conversation> Read(const Json& root) {
+  text::ConversationFile Read(const Json& root) {
     if (!root.is_array()) {
       Fail<FormatError>(
           "{}: the file holds {}; it should hold a list of messages, or a list of "
@@ -74,16 +74,13 @@ class ConversationReader {
           file_, JsonTypeName(root));
     }
     if (root.empty()) Fail<FormatError>("{}: the list of messages is empty", file_);
-    std::vector<Conversation> conversations;
-    if (!root.front().is_array()) {
-      conversations.push_back(ReadConversation(root));
-      return conversations;
-    }
+    if (!root.front().is_array()) return {{ReadConversation(root)}, /*is_batch=*/false};
+    text::ConversationFile file{.is_batch = true};
     for (const Json& item : root) {
-      conversation_ = static_cast<int64_t>(conversations.size());
-      conversations.push_back(ReadConversation(item));
+      conversation_ = static_cast<int64_t>(file.conversations.size());
+      file.conversations.push_back(ReadConversation(item));
     }
-    return conversations;
+    return file;
   }
 
  private:
@@ -198,13 +195,17 @@ class ConversationReader {
 
 }  // namespace
 
-std::vector<Conversation> text::ParseConversations(std::string_view json,
-                                                   const std::filesystem::path& file) {
+text::ConversationFile text::ParseConversations(std::string_view json,
+                                                const std::filesystem::path& file) {
   return ConversationReader(file).Read(ParseJson(json, file.string(), kMaxKeys));
 }
 
+text::ConversationFile text::ReadConversations(const std::filesystem::path& file) {
+  return ParseConversations(ReadFile(file, kMaxFileBytes), file);
+}
+
 std::vector<Conversation> load_conversations(const std::filesystem::path& json_file) {
-  return text::ParseConversations(ReadFile(json_file, kMaxFileBytes), json_file);
+  return text::ReadConversations(json_file).conversations;
 }
 
 }  // namespace csm

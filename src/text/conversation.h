@@ -21,9 +21,14 @@ struct Turn {
 /// Throws ArgumentError with a sentence about the message, to be completed with its place.
 Turn ReadTurn(const Message& message);
 
-/// load_conversations() of a text; `file` is named in messages and its folder holds the audio.
-std::vector<Conversation> ParseConversations(std::string_view json,
-                                             const std::filesystem::path& file);
+struct ConversationFile {
+  std::vector<Conversation> conversations;
+  bool is_batch = false;  ///< a list of conversations was given, be it of one
+};
+
+/// A conversation file's text; `file` is named in messages and its folder holds the audio.
+ConversationFile ParseConversations(std::string_view json, const std::filesystem::path& file);
+ConversationFile ReadConversations(const std::filesystem::path& file);
 
 }  // namespace csm::text
 

@@ -12,7 +12,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::vector<Conversation> Parse(std::string_view json) {
-  return text::ParseConversations(json, "folder/c.json");
+  return text::ParseConversations(json, "folder/c.json").conversations;
 }
 
 /// The message of the FormatError, which must name the file.

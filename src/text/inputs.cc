@@ -3,11 +3,11 @@
 
 #include "base/error.h"
 #include "csm/csm.hpp"
+#include "text/labels.h"
 
 namespace csm {
 namespace {
 
-constexpr int64_t kIgnoredLabel = -100;
 constexpr int64_t kNoClip = -1;
 
 /// Where the row of `size` begins among `length` positions.
@@ -35,7 +35,7 @@ void PadText(const CsmInputs& inputs, std::string_view side, PaddedInputs* padde
   padded->attention_mask.assign(total, 0);
   const bool has_labels = std::any_of(inputs.rows.begin(), inputs.rows.end(),
                                       [](const auto& row) { return !row.labels.empty(); });
-  if (has_labels) padded->labels.assign(total, kIgnoredLabel);
+  if (has_labels) padded->labels.assign(total, text::kIgnore);
   for (size_t i = 0; i < inputs.rows.size(); ++i) {
     const CsmInputs::Row& row = inputs.rows[i];
     const size_t begin = i * static_cast<size_t>(padded->length) +

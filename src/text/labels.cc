@@ -9,9 +9,6 @@
 namespace csm::text {
 namespace {
 
-constexpr int32_t kIgnored = -100;
-constexpr int32_t kCodebook0Only = -101;
-
 struct Draw {
   double number;
   int32_t* label;
@@ -26,7 +23,7 @@ void SetLabels(const PromptTokens& tokens, double ratio, uint64_t seed, CsmInput
   std::vector<Draw> draws;  // one for each audio frame
   for (size_t r = 0; r < inputs->rows.size(); ++r) {
     CsmInputs::Row& row = inputs->rows[r];
-    row.labels.assign(row.input_ids.size(), kIgnored);
+    row.labels.assign(row.input_ids.size(), kIgnore);
     uint64_t frame = 0;
     for (size_t i = 0; i < row.input_ids.size(); ++i) {
       const int32_t id = row.input_ids[i];
@@ -39,7 +36,7 @@ void SetLabels(const PromptTokens& tokens, double ratio, uint64_t seed, CsmInput
   // Equal draws keep their order, so the choice is the same on every machine.
   std::stable_sort(draws.begin(), draws.end(),
                    [](const Draw& a, const Draw& b) { return a.number < b.number; });
-  for (ptrdiff_t i = 0; i < num_skipped; ++i) *draws[static_cast<size_t>(i)].label = kCodebook0Only;
+  for (ptrdiff_t i = 0; i < num_skipped; ++i) *draws[static_cast<size_t>(i)].label = kBackboneOnly;
 }
 
 }  // namespace csm::text

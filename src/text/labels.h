@@ -9,6 +9,10 @@
 
 namespace csm::text {
 
+/// HF's label values that are no id.
+inline constexpr int32_t kIgnore = -100;        ///< no loss at this position
+inline constexpr int32_t kBackboneOnly = -101;  ///< an audio frame whose codebook 0 alone is learnt
+
 /// Fills `labels` of every row: the id itself where it stands for audio (`<|AUDIO|>`,
 /// `<|audio_eos|>`), else -100. Of the n audio frames of the whole batch, int(n * (1 - ratio)), as
 /// transformers counts, become -101: codebook 0 only. Which ones is drawn by (seed, row, frame in

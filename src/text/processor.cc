@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <cassert>
 
+#include "audio/audio_file.h"
 #include "audio/audio_writer.h"
 #include "base/error.h"
+#include "checkpoint/model_dir.h"
 #include "csm/csm.hpp"
 #include "text/clip.h"
 #include "text/conversation.h"
@@ -124,9 +126,8 @@ struct CsmProcessor::Impl {
 };
 
 CsmProcessor CsmProcessor::from_pretrained(const std::filesystem::path& dir) {
-  CsmProcessor processor;
-  processor.impl_ = std::make_shared<const Impl>(text::ReadProcessorFiles(dir));
-  return processor;
+  return CsmProcessor(
+      std::make_shared<const Impl>(text::ReadProcessorFiles(checkpoint::ResolveModelDir(dir))));
 }
 
 void CsmProcessor::save_pretrained(const std::filesystem::path& dir) const {
@@ -193,9 +194,15 @@ const Tokenizer& CsmProcessor::tokenizer() const { return impl_->files.tokenizer
 
 int CsmProcessor::sampling_rate() const { return impl_->files.audio.sampling_rate; }
 
-void CsmProcessor::save_audio(std::span<const float> audio,
-                              const std::filesystem::path& file) const {
-  audio::WriteAudio(file, audio, sampling_rate());
+Waveform CsmProcessor::load_audio(const std::filesystem::path& file) const {
+  return audio::ReadAudio(file, sampling_rate());
+}
+
+int64_t CsmProcessor::save_audio(std::span<const float> audio, const std::filesystem::path& file,
+                                 std::string_view subtype) const {
+  std::optional<audio::SampleType> type;
+  if (!subtype.empty()) type = audio::ParseSampleType(subtype);
+  return audio::WriteAudio(file, audio, sampling_rate(), type);
 }
 
 }  // namespace csm

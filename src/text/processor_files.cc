@@ -2,9 +2,11 @@
 
 #include <string_view>
 
+#include "audio/resampler.h"
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "checkpoint/config_writer.h"
 #include "checkpoint/json_file.h"
 
 namespace csm::text {
@@ -46,13 +48,6 @@ int32_t RequireToken(const Tokenizer& tokenizer, const std::filesystem::path& di
   return *id;
 }
 
-/// An object, empty if there is no such file.
-Json ReadOptional(const std::filesystem::path& file) {
-  std::error_code error;
-  if (!std::filesystem::exists(file, error)) return Json::object();
-  return checkpoint::ReadConfigJson(file);
-}
-
 /// A token is written as its text, or as an object with that text.
 std::optional<std::string> TokenMember(const Json& config, const char* key,
                                        const std::filesystem::path& file) {
@@ -69,7 +64,7 @@ std::optional<std::string> TokenMember(const Json& config, const char* key,
 
 void ReadTokenizerConfig(ProcessorFiles* files) {
   const auto file = files->dir / "tokenizer_config.json";
-  const Json config = ReadOptional(file);
+  const Json config = checkpoint::ReadOptionalConfigJson(file);
   if (const auto pad = TokenMember(config, "pad_token", file)) {
     const auto id = files->tokenizer.token_to_id(*pad);
     if (!id)
@@ -106,17 +101,17 @@ void ReadConfig(ProcessorFiles* files) {
 /// transformers 5 nests the feature extractor in processor_config.json; 4 has a file for it.
 void ReadSamplingRate(ProcessorFiles* files) {
   auto file = files->dir / "processor_config.json";
-  Json config = ReadOptional(file);
+  Json config = checkpoint::ReadOptionalConfigJson(file);
   if (config.contains("feature_extractor") && config["feature_extractor"].is_object()) {
     config = Json(config["feature_extractor"]);
   } else {
     file = files->dir / "preprocessor_config.json";
-    config = ReadOptional(file);
+    config = checkpoint::ReadOptionalConfigJson(file);
   }
   const auto found = config.find("sampling_rate");
   if (found == config.end() || found->is_null()) return;
   const double rate = found->is_number() ? found->get<double>() : 0;
-  if (!(rate >= 1000 && rate <= 768000)) {
+  if (!(rate >= audio::kMinSamplingRate && rate <= audio::kMaxSamplingRate)) {
     Fail<FormatError>("{}: sampling_rate is {}; it should be in Hz, such as 24000", file.string(),
                       found->dump().substr(0, 40));
   }
@@ -173,13 +168,12 @@ ProcessorFiles ReadProcessorFiles(const std::filesystem::path& dir) {
 }
 
 void WriteProcessorFiles(const ProcessorFiles& files, const std::filesystem::path& dir) {
-  std::error_code error;
-  std::filesystem::create_directories(dir, error);
-  if (error) Fail<FileError>("cannot make the folder {}: {}", dir.string(), error.message());
+  checkpoint::MakeFolder(dir);
   // What was read is copied, so that fields unknown here are not lost. Read first: the folder may
   // be the one they came from.
   const std::string tokenizer = ReadFile(files.dir / "tokenizer.json");
   const auto source = files.dir / "tokenizer_config.json";
+  std::error_code error;
   const std::string config = std::filesystem::exists(source, error)
                                  ? ReadFile(source)
                                  : TokenizerConfig(files).dump(2) + "\n";

@@ -4,6 +4,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "checkpoint/model_dir.h"
 #include "text/byte_level.h"
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
@@ -118,13 +119,11 @@ int64_t Tokenizer::Impl::VocabSize() const {
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
   const std::string content = ReadFile(file);
-  Tokenizer tokenizer;
-  tokenizer.impl_ = std::make_shared<const Impl>(text::ParseTokenizerJson(content, file.string()));
-  return tokenizer;
+  return Tokenizer(std::make_shared<const Impl>(text::ParseTokenizerJson(content, file.string())));
 }
 
 Tokenizer Tokenizer::from_pretrained(const std::filesystem::path& dir) {
-  return from_file(dir / "tokenizer.json");
+  return from_file(checkpoint::ResolveModelDir(dir) / "tokenizer.json");
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, const Options& options) const {

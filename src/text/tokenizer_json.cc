@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace csm::text {
 namespace {
@@ -69,12 +70,7 @@ class Reader : public nlohmann::json_sax<json> {
     return Pop();
   }
   bool parse_error(size_t, const std::string&, const json::exception& error) override {
-    // "[json.exception.parse_error.101] parse error at …": the tag helps nobody.
-    std::string_view what = error.what();
-    if (const size_t tag = what.find("] "); tag != std::string_view::npos) {
-      what.remove_prefix(tag + 2);
-    }
-    Fail<FormatError>("{} is not valid JSON: {}", out_.source, what);
+    Fail<FormatError>("{} is not valid JSON: {}", out_.source, SyntaxError(error));
   }
 
  private:

@@ -45,10 +45,6 @@ class Scenario:
     def parse_special(self):
         return ["--parse-special"] if self.reference.get("parse_special") else []
 
-    def has_foreign_rate(self):
-        """A context at another rate: resamplers differ in the last bits, so codes may too."""
-        return any(self.folder.glob("*_resampled.wav"))
-
 
 def scenarios():
     found = [Scenario(path.parent) for path in sorted(GOLDENS.glob("*/*/reference.json"))]
@@ -149,8 +145,9 @@ class CsmTest(unittest.TestCase):
 
     @staticmethod
     def end(process):
-        process.kill()
-        process.communicate()
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
 
     def csm(self, *arguments, status=0, stdin=None, **options):
         """Runs to the end; returns (standard output as bytes, standard error as text)."""

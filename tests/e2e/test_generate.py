@@ -40,8 +40,18 @@ class Prompts(GenerateTest):
         file.write_text(TEXT + "\n")
         self.assertEqual(self.codes("--greedy", "--text-file", file), self.expected)
 
+    def test_byte_order_mark(self):
+        file = self.out / "text.txt"
+        file.write_text("\ufeff" + TEXT, encoding="utf-8")
+        self.assertEqual(self.codes("--greedy", "--text-file", file), self.expected)
+
     def test_standard_input(self):
         codes = self.codes("--greedy", "--text", "-", stdin=TEXT.encode())
+        self.assertEqual(codes, self.expected)
+
+    def test_conversation_from_a_pipe(self):
+        source = PLAIN.read_bytes()
+        codes = self.codes("--greedy", "--conversation", "/dev/stdin", stdin=source)
         self.assertEqual(codes, self.expected)
 
     def test_speaker(self):
@@ -286,6 +296,14 @@ class Streams(GenerateTest):
 
     def test_reader_that_goes_away(self):
         process = self.start("generate", "--model", TINY, *self.ARGUMENTS, "-")
+        process.stdout.close()
+        self.assertEqual(process.wait(timeout=60), 1)
+        self.assertIn(b"closed by its reader", process.stderr.read())
+
+    def test_reader_of_decode_that_goes_away(self):
+        codes = self.out / "codes.json"
+        codes.write_text('{"sequences": [[%s]]}' % ", ".join(["[1]"] * 2000))
+        process = self.start("decode", "--model", TINY, codes, "--quiet", "--output", "-")
         process.stdout.close()
         self.assertEqual(process.wait(timeout=60), 1)
         self.assertIn(b"closed by its reader", process.stderr.read())

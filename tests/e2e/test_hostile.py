@@ -2,6 +2,9 @@
 left behind."""
 
 import json
+import os
+import pathlib
+import resource
 import shutil
 import struct
 import unittest
@@ -222,6 +225,47 @@ class Checkpoints(CsmTest):
                 self.fails("generate", *arguments)
                 self.fails("generate", *arguments, "--greedy")
 
+    def test_codec_weights_that_are_not_numbers(self):
+        wav = self.out / "in.wav"
+        write_wav(wav, [0.1, -0.2] * 2000, 24000)
+        for name in (
+            "codec_model.encoder.layers.0.conv.weight",
+            "codec_model.downsample.conv.weight",
+            "codec_model.quantizer.acoustic_residual_vector_quantizer.layers.0.codebook.embed_sum",
+        ):
+            with self.subTest(name):
+                tensors = Safetensors(TINY / "model.safetensors")
+                begin, end = tensors.header[name]["data_offsets"]
+                tensors.body[begin:end] = b"\xff" * (end - begin)
+                tensors.save(self.model / "model.safetensors")
+                self.fails("encode", "--model", self.model, wav, "--codes", self.out / "c.json")
+
+    def test_logits_that_are_not_numbers(self):
+        tensors = Safetensors(TINY / "model.safetensors")
+        begin, end = tensors.header["lm_head.weight"]["data_offsets"]
+        tensors.body[begin:end] = b"\xff" * (end - begin)
+        tensors.save(self.model / "model.safetensors")
+        conversation = self.out / "conversation.json"
+        conversation.write_text('[{"role": "0", "content": [{"type": "text", "text": "a"}]}]')
+        self.fails("forward", "--model", self.model, "--conversation", conversation, "--json")
+
+    def test_a_pointer_of_git_lfs(self):
+        pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 6000000000\n"
+        (self.model / "model.safetensors").write_text(pointer)
+        self.assertIn("git lfs pull", self.fails_to_load())
+
+    def test_sesame_without_a_config(self):
+        (self.model / "config.json").unlink()
+        tensors = Safetensors(TINY / "model.safetensors")
+        name, entry = next(iter(tensors.header.items()))
+        if name == "__metadata__":
+            name, entry = list(tensors.header.items())[1]
+        size = entry["data_offsets"][1] - entry["data_offsets"][0]
+        tensors.body = tensors.body[:size]
+        tensors.header = {"codebook0_head.weight": {**entry, "data_offsets": [0, size]}}
+        tensors.save(self.model / "model.safetensors")
+        self.assertIn("Sesame's original layout", self.fails_to_load())
+
     def test_generation_config(self):
         for text in ("{", "[]", '{"temperature": "hot"}', '{"do_sample": true, "top_k": -5}', '{"max_new_tokens": 0}'):
             with self.subTest(text):
@@ -266,6 +310,12 @@ class CodesFiles(CsmTest):
                 file.write_text(text)
                 self.fails("tokenize", "--model", TINY, "--file", file, "--json")
 
+    def test_a_bad_sequence_leaves_the_good_ones_unwritten(self):
+        file = self.out / "codes.json"
+        file.write_text('{"sequences": [[[1]], [[1], [64]]]}')
+        said = self.fails("decode", "--model", TINY, file, "--output", self.out / "a.wav")
+        self.assertIn("codes.json: sequence 1, frame 1, codebook 0 has code 64", said)
+
 
 class Targets(CsmTest):
     def test_outputs_that_cannot_be_written(self):
@@ -287,6 +337,73 @@ class Targets(CsmTest):
         self.fails("generate", "--model", self.out / "nowhere", *TEXT, "--output", target)
         self.fails("generate", "--model", TINY, "--text", "a" * 10000, "--output", target)
         self.assertEqual(target.read_text(), "precious")
+
+    def test_outputs_that_would_overwrite_each_other_or_an_input(self):
+        wav, codes = self.out / "a.wav", self.out / "c.json"
+        write_wav(wav, [0.0] * 2000, 24000)
+        talk = self.out / "talk.json"
+        audio = {"type": "audio", "path": "a.wav"}
+        turn = {"role": "0", "content": [{"type": "text", "text": "a"}]}
+        talk.write_text(json.dumps([{"role": "0", "content": [*turn["content"], audio]}, turn]))
+        codes.write_text('{"sequences": [[[1]]]}')
+        model = ["--model", TINY]
+        (self.out / "link.json").symlink_to("talk.json")
+        for arguments in (
+            ["generate", *model, *TEXT, "--output", self.out / "b.wav", "--codes", self.out / "b.wav"],
+            ["generate", *model, *TEXT, "--codes", codes, "--timing-json", self.out / "." / "c.json"],
+            ["generate", *model, *TEXT, "--codes", "-", "--timing-json", "-"],
+            ["generate", *model, "--conversation", talk, "--codes", talk],
+            ["generate", *model, "--conversation", talk, "--codes", self.out / "link.json"],
+            ["generate", *model, "--conversation", talk, "--output", wav],
+            ["encode", *model, wav, "--codes", wav],
+            ["tokenize", *model, "--conversation", talk, "--no-special"],
+            ["generate", *model, *TEXT, "--codes", codes, "--subtype", "PCM_24"],
+        ):
+            with self.subTest(" ".join(map(str, arguments))):
+                before = wav.read_bytes(), talk.read_bytes(), codes.read_bytes()
+                self.fails(*arguments, status=2)
+                self.assertEqual((wav.read_bytes(), talk.read_bytes(), codes.read_bytes()), before)
+
+    def test_every_target_of_a_batch_is_checked_before_the_work(self):
+        (self.out / "a_1.wav").mkdir()
+        more = ["--do-sample", "true", "--num-return-sequences", "2"]
+        self.fails("generate", "--model", TINY, *TEXT, *more, "--output", self.out / "a.wav")
+
+    def test_links_and_devices(self):
+        short = ["generate", "--model", TINY, *TEXT, "--max-new-tokens", "1", "--codes"]
+        (self.out / "folder").mkdir()
+        link = self.out / "link.json"
+        link.symlink_to("folder/real.json")
+        for _ in range(2):  # the file is not there at first
+            self.csm(*short, link)
+            self.assertTrue(link.is_symlink())
+            self.assertIn("sequences", load_json(self.out / "folder" / "real.json"))
+        (self.out / "folder" / "real.json").chmod(0o600)
+        self.csm(*short, link)
+        self.assertEqual((self.out / "folder" / "real.json").stat().st_mode & 0o777, 0o600)
+        self.csm(*short, "/dev/null")
+        self.assertTrue(pathlib.Path("/dev/null").is_char_device())
+        self.csm(*short, self.out / ("n" * 250 + ".json"))
+
+    def test_messages_that_cannot_be_written_change_nothing(self):
+        arguments = ["generate", "--model", TINY, *TEXT, "--max-new-tokens", "2", "--codes"]
+        self.csm(*arguments, self.out / "0.json", "--greedy")
+        expected = (self.out / "0.json").read_bytes()
+        with open("/dev/full", "wb") as full:
+            self.assertEqual(self.start(*arguments, "-", "--greedy", stderr=full).communicate()[0], expected)
+            process = self.start("info", "--model", self.out / "nowhere", stderr=full)
+            process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 1)
+        for closed in (1, 2):
+            with self.subTest(f"{closed} is closed"):
+                target = self.out / f"{closed}.json"
+                process = self.start(*arguments, target, "--greedy", preexec_fn=lambda: os.close(closed))
+                process.communicate(timeout=60)
+                self.assertEqual(process.returncode, 0)
+                self.assertEqual(target.read_bytes(), expected)
+        process = self.start(*arguments, "-", "--greedy", preexec_fn=lambda: os.close(1))
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1)
 
     def test_full_disk(self):
         with open("/dev/full", "wb") as full:
@@ -318,11 +435,33 @@ class Usage(CsmTest):
             with self.subTest(" ".join(map(str, arguments))):
                 self.fails(*arguments, status=2)
 
+    def test_unknown_command(self):
+        self.assertRegex(self.fails("sing", status=2), "no command 'sing'; there are generate, ")
+
     def test_help(self):
         for command in ("generate", "encode", "decode", "tokenize", "forward", "info", "verify"):
             out, err = self.csm(command, "--help")
             self.assertIn(f"csm {command}", out.decode())
             self.assertEqual(err, "")
+
+
+
+
+class Limits(CsmTest):
+    """What the system refuses."""
+
+    def test_more_threads_than_the_system_gives(self):
+        """A terabyte of stack for each: the address space ends before the thousandth."""
+
+        def huge_stacks():
+            hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+            resource.setrlimit(resource.RLIMIT_STACK, (1 << 40, hard))
+
+        if resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY:
+            self.skipTest("the size of stacks is limited here")
+        codes = ["--codes", self.out / "c.json", "--threads", "1000"]
+        said = self.fails("generate", "--model", TINY, *TEXT, *codes, preexec_fn=huge_stacks)
+        self.assertRegex(said, "of 1000 threads")
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ class Codec(CsmTest):
         self.assertGreater(compared, 100)
 
     def test_decode(self):
+        compared = 0
         for folder, expected in self.codecs():
             for name, entry in expected.header.items():
                 if not name.endswith(".codes") or not name.startswith("decode."):
@@ -137,3 +138,5 @@ class Codec(CsmTest):
                     self.csm("decode", "--model", folder, *arguments)
                     theirs = expected.floats(name.replace(".codes", ".samples"))
                     self.assertClose(read_wav(target).floats(), theirs, 1e-4)
+                    compared += len(theirs)
+        self.assertGreater(compared, 1000)
