@@ -2,32 +2,13 @@
 #ifndef CSM_AUDIO_TEST_SIGNAL_H_
 #define CSM_AUDIO_TEST_SIGNAL_H_
 
-#include <unistd.h>
-
 #include <cmath>
-#include <filesystem>
 #include <numbers>
-#include <string>
 #include <vector>
 
+#include "base/temporary_folder.h"
+
 namespace csm::audio {
-
-/// A folder that is removed with all it holds.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "csm_audio_XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline std::vector<float> Sine(int num_samples, double frequency, int sampling_rate,
                                double amplitude = 0.5) {

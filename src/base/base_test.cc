@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/philox.h"
+#include "base/temporary_folder.h"
 #include "base/thread_pool.h"
 #include "csm/csm.hpp"
 
@@ -24,18 +25,13 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-// A folder that lives as long as the test.
 class FilesTest : public ::testing::Test {
  protected:
-  FilesTest() {
-    std::string pattern = (fs::temp_directory_path() / "csm_base_XXXXXX").string();
-    dir_ = mkdtemp(pattern.data());
-  }
-  ~FilesTest() override { fs::remove_all(dir_); }
   size_t NumFiles() const {
     return static_cast<size_t>(std::distance(fs::directory_iterator(dir_), {}));
   }
-  fs::path dir_;
+  TemporaryFolder folder_;
+  const fs::path dir_ = folder_.path();
 };
 
 // Known answers of the Philox4x32-10 reference implementation (Random123, kat_vectors).

@@ -1,6 +1,5 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +8,7 @@
 #include "audio/audio_file.h"
 #include "base/atomic_file.h"
 #include "base/json.h"
+#include "base/temporary_folder.h"
 #include "csm/csm.hpp"
 #include "text/clip.h"
 
@@ -26,16 +26,6 @@ const std::filesystem::path kGoldens = std::filesystem::path(CSM_TEST_DATA_DIR) 
 const std::filesystem::path kTiny = kGoldens / "random-tiny";
 
 constexpr int32_t kBegin = 300, kEnd = 301, kAudio = 302, kAudioEos = 303;  // of kTiny
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "csm_text_XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
 
 const CsmProcessor& Tiny() {
   static const CsmProcessor processor = CsmProcessor::from_pretrained(kTiny);
@@ -335,7 +325,7 @@ void Copy(const std::filesystem::path& from, const std::filesystem::path& to,
 
 TEST(CsmProcessor, SavesWhatItLoads) {
   const TemporaryFolder folder;
-  const auto saved = folder.path / "new" / "folder";
+  const auto saved = folder.path() / "new" / "folder";
   Tiny().save_pretrained(saved);
   EXPECT_EQ(ReadFile(saved / "tokenizer.json"), ReadFile(kTiny / "tokenizer.json"));
   const auto loaded = CsmProcessor::from_pretrained(saved);
@@ -348,18 +338,18 @@ TEST(CsmProcessor, SavesWhatItLoads) {
 
 TEST(CsmProcessor, MakesATokenizerConfigWhereThereWasNone) {
   const TemporaryFolder folder;
-  Copy(kTiny, folder.path, {"tokenizer.json"});
-  CsmProcessor::from_pretrained(folder.path).save_pretrained(folder.path / "saved");
-  const Json config = ParseJsonFile(folder.path / "saved" / "tokenizer_config.json");
+  Copy(kTiny, folder.path(), {"tokenizer.json"});
+  CsmProcessor::from_pretrained(folder.path()).save_pretrained(folder.path() / "saved");
+  const Json config = ParseJsonFile(folder.path() / "saved" / "tokenizer_config.json");
   EXPECT_EQ(config["pad_token"], "<|end_of_text|>");
 }
 
 TEST(CsmProcessor, ReadsThePadTokenAndSide) {
   const TemporaryFolder folder;
-  Copy(kTiny, folder.path, {"tokenizer.json"});
-  WriteFileAtomically(folder.path / "tokenizer_config.json",
+  Copy(kTiny, folder.path(), {"tokenizer.json"});
+  WriteFileAtomically(folder.path() / "tokenizer_config.json",
                       R"({"pad_token": {"content": "<|AUDIO|>"}, "padding_side": "right"})");
-  const auto inputs = CsmProcessor::from_pretrained(folder.path)("x");
+  const auto inputs = CsmProcessor::from_pretrained(folder.path())("x");
   EXPECT_EQ(inputs.pad_token_id, kAudio);
   EXPECT_EQ(inputs.padding_side, "right");
 }
@@ -368,10 +358,10 @@ TEST(CsmProcessor, RefusesFilesThatDisagree) {
   const auto error_with = [](const char* name, const std::string& content) {
     return [name, content] {
       const TemporaryFolder folder;
-      Copy(kTiny, folder.path, {"tokenizer.json", "config.json"});
-      std::filesystem::remove(folder.path / name);
-      WriteFileAtomically(folder.path / name, content);
-      CsmProcessor::from_pretrained(folder.path);
+      Copy(kTiny, folder.path(), {"tokenizer.json", "config.json"});
+      std::filesystem::remove(folder.path() / name);
+      WriteFileAtomically(folder.path() / name, content);
+      CsmProcessor::from_pretrained(folder.path());
     };
   };
   Json config = ParseJsonFile(kTiny / "config.json");
@@ -402,8 +392,14 @@ TEST(CsmProcessor, RefusesFilesThatDisagree) {
 TEST(CsmProcessor, SavesAudio) {
   const TemporaryFolder folder;
   const std::vector<float> samples = {0.5f, -0.5f};
-  Tiny().save_audio(samples, folder.path / "a.wav");
-  EXPECT_EQ(audio::ReadAudio(folder.path / "a.wav").samples, samples);
+  EXPECT_EQ(Tiny().save_audio(samples, folder.path() / "a.wav"), 0);
+  EXPECT_EQ(audio::ReadAudio(folder.path() / "a.wav").samples, samples);
+  EXPECT_EQ(Tiny().load_audio(folder.path() / "a.wav").samples, samples);
+  const std::vector<float> loud = {1.5f, 0.25f, -2.0f};
+  EXPECT_EQ(Tiny().save_audio(loud, folder.path() / "b.wav"), 2);
+  EXPECT_EQ(Tiny().save_audio(loud, folder.path() / "b.wav", "FLOAT"), 0);
+  EXPECT_EQ(audio::ReadAudio(folder.path() / "b.wav").samples, loud);
+  EXPECT_THROW(Tiny().save_audio(loud, folder.path() / "b.wav", "PCM_8"), ArgumentError);
 }
 
 }  // namespace
