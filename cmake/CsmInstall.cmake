@@ -23,6 +23,9 @@ target_include_directories(csm PUBLIC
   "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
   "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
 target_compile_features(csm PUBLIC cxx_std_20)
+if(CSM_SANITIZE)  # clang puts the sanitizers' runtime into programs only
+  target_link_options(csm PUBLIC "$<BUILD_INTERFACE:-fsanitize=${CSM_SANITIZE}>")
+endif()
 
 install(TARGETS csm EXPORT csmTargets
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
