@@ -117,8 +117,9 @@ void Conv1d::Finish(State& state, float* y, ThreadPool& pool) const {
   const size_t channels = shape_.in_channels;
   const size_t missing = extent() - state.inputs.size();
   float* to = state.inputs.Append(missing);
+  const float* row_before = to - channels;
   for (size_t i = 0; i < missing * channels; ++i) {
-    to[i] = shape_.padding == Padding::kReplicate ? to[i - channels] : 0.0f;
+    to[i] = shape_.padding == Padding::kReplicate ? row_before[i] : 0.0f;
   }
   Compute(state, y, /*accumulate=*/false, pool);
 }
