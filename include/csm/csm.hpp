@@ -109,7 +109,8 @@ struct Waveform {
   int sampling_rate = 24000;
 };
 
-enum class DType { kF32, kF16, kBF16 };
+/// kQ8_0 and kQ4 are quantized: blocks of 32 weights with one scale, 8.5 and 4.5 bits a weight.
+enum class DType { kF32, kF16, kBF16, kQ8_0, kQ4 };
 
 // ---------------------------------------------------------------------------------------------
 // Configuration. `visit_fields` is the one list of a struct's JSON fields, in HF's spelling and
@@ -534,7 +535,10 @@ class CSM_EXPORT Runtime {
 };
 
 struct LoadOptions {
-  std::optional<DType> dtype;      ///< convert matrices to this type; none: as stored
+  /// Convert matrices to this type; none: as stored. Quantized products also round their input to
+  /// int8 and so are near what f32 gives, not equal to it. Rows that are not a multiple of 32 long
+  /// stay f16. The codec is never converted.
+  std::optional<DType> dtype;
   std::optional<Runtime> runtime;  ///< none: one of its own
 };
 

@@ -179,8 +179,7 @@ std::vector<TensorSpec> CsmTensors(const CsmConfig& config) {
   specs.push_back({"depth_decoder.model.inputs_embeds_projector.weight",
                    {depth.hidden_size, depth.backbone_hidden_size}});
   AddLlama(specs, "depth_decoder.model.", depth);
-  specs.push_back({"depth_decoder.codebooks_head.weight",
-                   {depth.num_codebooks - 1, depth.hidden_size, depth.vocab_size}});
+  specs.push_back({kCodebooksHead, {depth.num_codebooks - 1, depth.hidden_size, depth.vocab_size}});
   Specs codec = MimiTensors(config.codec_config, kCodecPrefix);
   std::move(codec.begin(), codec.end(), std::back_inserter(specs));
   return specs;

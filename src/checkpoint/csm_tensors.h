@@ -20,6 +20,7 @@ struct TensorSpec {
 inline constexpr char kBackboneCodeEmbedding[] =
     "backbone_model.embed_tokens.embed_audio_tokens.weight";
 inline constexpr char kDepthCodeEmbedding[] = "depth_decoder.model.embed_tokens.weight";
+inline constexpr char kCodebooksHead[] = "depth_decoder.codebooks_head.weight";
 /// Of every codec tensor in a CSM checkpoint.
 inline constexpr char kCodecPrefix[] = "codec_model.";
 

@@ -154,8 +154,7 @@ GenerationConfig ParseGenerationConfig(const Json& json, const std::string& file
 GenerationConfig ReadGenerationConfig(const std::filesystem::path& dir,
                                       std::optional<int64_t> num_codebooks) {
   const std::filesystem::path path = dir / "generation_config.json";
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return {};
+  if (!ModelFileExists(path)) return {};
   return ParseGenerationConfig(ReadConfigJson(path), path.string(), num_codebooks);
 }
 

@@ -89,8 +89,10 @@ fs::path ResolveModelDir(const fs::path& path) {
   const std::string path_or_name = path.string();
   std::error_code error;
   if (fs::is_directory(path, error)) return path;
+  if (fs::is_regular_file(path, error) && path.extension() == ".gguf") return path;
   if (fs::exists(path, error)) {
-    Fail<FileError>("{} is a file, expected the folder of a checkpoint", path_or_name);
+    Fail<FileError>("{} is a file, expected the folder of a checkpoint or a .gguf file",
+                    path_or_name);
   }
   if (!IsRepoId(path_or_name)) {
     Fail<FileError>("there is no folder {}", QuoteName(path_or_name));

@@ -49,6 +49,11 @@ CodeEmbeddingNames FindCodeEmbeddings(const CsmConfig& config, const TensorStore
 
 std::vector<TensorSpec> StoredTensors(const CsmConfig& config, const TensorStore& store) {
   std::vector<TensorSpec> specs = CsmTensors(config);
+  if (store.HasTransposedHeads()) {
+    for (TensorSpec& spec : specs) {
+      if (spec.name == kCodebooksHead) std::swap(spec.shape[1], spec.shape[2]);
+    }
+  }
   if (!config.tie_codebooks_embeddings) return specs;
   const bool has_backbone = store.Find(kBackboneCodeEmbedding) != nullptr;
   const bool has_depth = store.Find(kDepthCodeEmbedding) != nullptr;

@@ -51,7 +51,8 @@ MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint);
 void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::path& dir,
                        std::optional<DType> dtype = std::nullopt);
 
-/// A model by path, or by name ("sesame/csm-1b") in the Hugging Face cache (HF_HUB_CACHE, HF_HOME,
+/// A model by path, a folder or a GGUF file, or by name ("sesame/csm-1b") in the Hugging Face cache
+/// (HF_HUB_CACHE, HF_HOME,
 /// ~/.cache/huggingface/hub), as every from_pretrained takes. Throws FileError that says where was
 /// looked.
 std::filesystem::path ResolveModelDir(const std::filesystem::path& path);

@@ -77,6 +77,13 @@ Json ConfigToSave(const CsmCheckpoint& checkpoint, std::optional<DType> dtype) {
 
 void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::path& dir,
                        std::optional<DType> dtype) {
+  if (checkpoint.tensors->HasTransposedHeads()) {
+    Fail<ArgumentError>(
+        "{} is a GGUF file and cannot be saved as safetensors: save the checkpoint that it was "
+        "made "
+        "from",
+        checkpoint.dir.string());
+  }
   const Json config = ConfigToSave(checkpoint, dtype);
   Json generation = ToJson(checkpoint.generation_config);
   KeepUnknownKeys(ReadOptionalConfigJson(checkpoint.dir / "generation_config.json"), generation);

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "checkpoint/gguf.h"
 #include "checkpoint/json_file.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/safetensors_header.h"
@@ -146,6 +147,8 @@ std::optional<fs::path> WeightsNamedByConfig(const fs::path& dir) {
 }  // namespace
 
 std::shared_ptr<const TensorStore> OpenTensors(const std::filesystem::path& dir) {
+  std::error_code error;
+  if (fs::is_regular_file(dir, error)) return std::make_shared<GgufFile>(dir);
   // A folder may hold Sesame's own file under the usual name beside transformers' shards, as the
   // published csm-1b does; then the other names still count.
   const fs::path candidates[] = {dir / "model.safetensors", dir / "model.safetensors.index.json",
@@ -153,7 +156,6 @@ std::shared_ptr<const TensorStore> OpenTensors(const std::filesystem::path& dir)
   const std::optional<fs::path> named = WeightsNamedByConfig(dir);
   std::optional<fs::path> sesame;
   for (const fs::path& path : named ? std::span(&*named, 1) : std::span(candidates)) {
-    std::error_code error;
     if (!named && !fs::exists(path, error)) continue;
     std::shared_ptr<const TensorStore> store = OpenFile(path);
     if (!IsSesameLayout(*store)) return store;

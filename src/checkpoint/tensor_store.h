@@ -36,11 +36,14 @@ class TensorStore {
   /// The tensor will not be read again: its pages may leave memory. Reading it stays correct.
   virtual void Release(const TensorView& tensor) const = 0;
   virtual const std::filesystem::path& path() const = 0;  ///< for messages
+  /// Whether codebooks_head is [codebooks - 1, vocab_size, hidden_size] and not, as HF stores it,
+  /// [codebooks - 1, hidden_size, vocab_size].
+  virtual bool HasTransposedHeads() const { return false; }
 };
 
-/// Opens the weights of a model folder: the file or index that config key `transformers_weights`
-/// names, else model.safetensors, else model.safetensors.index.json. Throws FileError or
-/// FormatError; a file in Sesame's original layout is said to be that.
+/// Opens the weights of a GGUF file, or of a model folder: the file or index that config key
+/// `transformers_weights` names, else model.safetensors, else model.safetensors.index.json. Throws
+/// FileError or FormatError; a file in Sesame's original layout is said to be that.
 std::shared_ptr<const TensorStore> OpenTensors(const std::filesystem::path& dir);
 
 }  // namespace csm::checkpoint

@@ -1,5 +1,7 @@
 #include "checkpoint/weight_loader.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -10,6 +12,7 @@
 #include "base/error.h"
 #include "checkpoint/tensor_values.h"
 #include "kernels/elementwise.h"
+#include "kernels/packed.h"
 
 namespace csm::checkpoint {
 namespace {
@@ -29,6 +32,31 @@ using AlignedBytes = std::unique_ptr<std::byte, AlignedDelete>;
 AlignedBytes Allocate(size_t num_bytes) {
   return AlignedBytes(
       static_cast<std::byte*>(::operator new(std::max<size_t>(num_bytes, 1), kAlignment)));
+}
+
+// Large buffers on pages of 2 MB: with 4 KB pages a core that streams through them waits for the
+// next translation every 64 lines.
+AlignedBytes AllocateWeights(size_t num_bytes) {
+  AlignedBytes bytes = Allocate(num_bytes);
+  constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.get());
+  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = (begin + num_bytes) / kHugePage * kHugePage;
+  // A hint: without it the same bytes are read more slowly.
+  if (first < last) (void)madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  return bytes;
+}
+
+size_t RowBytes(DType dtype, size_t cols) {
+  return kernels::IsQuantized(dtype) ? cols / kernels::kBlock * kernels::BlockBytes(dtype)
+                                     : cols * kernels::SizeOf(dtype);
+}
+
+// One stored row as f32; `from` may be unaligned.
+void LoadRow(const std::byte* from, DType dtype, size_t cols, float* to) {
+  if (kernels::IsQuantized(dtype)) return kernels::DequantizeBlocks(from, cols, dtype, to);
+  const TensorView row{.dtype = dtype, .bytes = {from, RowBytes(dtype, cols)}};
+  ConvertElements(row, 0, cols, to, DType::kF32);
 }
 
 bool IsAligned(const void* data, DType dtype) {
@@ -76,13 +104,14 @@ struct WeightLoader::Memory {
   std::vector<AlignedBytes> buffers;
 
   std::byte* New(size_t num_bytes) {
-    buffers.push_back(Allocate(num_bytes));
+    buffers.push_back(AllocateWeights(num_bytes));
     return buffers.back().get();
   }
 };
 
-WeightLoader::WeightLoader(std::shared_ptr<const TensorStore> store, std::optional<DType> dtype)
-    : memory_(std::make_shared<Memory>()), dtype_(dtype) {
+WeightLoader::WeightLoader(std::shared_ptr<const TensorStore> store, std::optional<DType> dtype,
+                           ThreadPool* pool)
+    : memory_(std::make_shared<Memory>()), dtype_(dtype), pool_(pool) {
   memory_->store = std::move(store);
 }
 
@@ -106,59 +135,129 @@ const TensorView& WeightLoader::Get(std::string_view name, std::span<const int64
   return *tensor;
 }
 
-kernels::MatrixView WeightLoader::Matrix(std::string_view name, int64_t rows, int64_t cols) {
-  const TensorView& tensor = Get(name, std::array{rows, cols});
-  const DType dtype = dtype_.value_or(tensor.dtype);
-  const auto num_rows = static_cast<size_t>(rows);
-  const auto num_cols = static_cast<size_t>(cols);
-  if (dtype == tensor.dtype && IsAligned(tensor.bytes.data(), dtype)) {
-    return {tensor.bytes.data(), dtype, num_rows, num_cols};
+const TensorView& WeightLoader::GetFloats(std::string_view name,
+                                          std::span<const int64_t> shape) const {
+  const TensorView& tensor = Get(name, shape);
+  if (kernels::IsQuantized(tensor.dtype)) {
+    Fail<FormatError>("{}: tensor {} is quantized, expected F32, F16 or BF16",
+                      memory_->store->path().string(), name);
   }
-  const std::byte*& copy = converted_[tensor.name];  // tied embeddings are asked for twice
-  if (copy == nullptr) {
-    std::byte* to = memory_->New(NumElements(tensor) * kernels::SizeOf(dtype));
-    ConvertAll(*memory_->store, tensor, to, dtype);
-    copy = to;
-  }
-  return {copy, dtype, num_rows, num_cols};
+  return tensor;
 }
 
-std::vector<kernels::MatrixView> WeightLoader::TransposedMatrices(std::string_view name,
-                                                                  int64_t count, int64_t rows,
-                                                                  int64_t cols) {
-  const TensorView& tensor = Get(name, std::array{count, cols, rows});
-  const DType dtype = dtype_.value_or(tensor.dtype);
-  const auto num_rows = static_cast<size_t>(rows);
-  const auto num_cols = static_cast<size_t>(cols);
-  const size_t elements = num_rows * num_cols;
-  const size_t stored_bytes = elements * kernels::SizeOf(tensor.dtype);
-  const AlignedBytes transposed = Allocate(dtype == tensor.dtype ? 0 : stored_bytes);
+DType WeightLoader::TypeFor(DType stored, size_t cols) const {
+  const DType dtype = dtype_.value_or(stored);
+  if (!kernels::IsQuantized(dtype) || cols % kernels::kBlock == 0) return dtype;
+  return stored == DType::kF32 ? DType::kF16 : stored;
+}
+
+void WeightLoader::PackRows(const std::byte* from, DType stored, DType dtype, size_t rows,
+                            size_t cols, std::byte* to) const {
+  const size_t block_row_bytes = RowBytes(dtype, cols), stored_row_bytes = RowBytes(stored, cols);
+  const auto pack_strip = [&](size_t strip) {
+    const size_t first = strip * kernels::kStripRows;
+    const size_t count = std::min(kernels::kStripRows, rows - first);
+    const std::byte* blocks = from + first * stored_row_bytes;
+    std::vector<std::byte> quantized;
+    if (stored != dtype) {
+      std::vector<float> row(cols);
+      quantized.resize(count * block_row_bytes);
+      for (size_t r = 0; r < count; ++r) {
+        LoadRow(blocks + r * stored_row_bytes, stored, cols, row.data());
+        kernels::QuantizeBlocks(row.data(), cols, dtype, quantized.data() + r * block_row_bytes);
+      }
+      blocks = quantized.data();
+    }
+    kernels::PackStrip(blocks, block_row_bytes, count, cols, dtype,
+                       to + strip * kernels::StripBytes(dtype, cols));
+  };
+  const size_t num_strips = kernels::NumStrips(rows);
+  if (pool_ != nullptr) {
+    pool_->ParallelFor(num_strips, pack_strip);
+  } else {
+    for (size_t strip = 0; strip < num_strips; ++strip) pack_strip(strip);
+  }
+}
+
+kernels::MatrixView WeightLoader::Load(const std::byte* from, DType stored, size_t rows,
+                                       size_t cols, const TensorView* releasable) {
+  const DType dtype = TypeFor(stored, cols);
+  const bool pack = kernels::IsQuantized(dtype);
+  if (!pack && dtype == stored && IsAligned(from, dtype)) return {from, dtype, rows, cols};
+  const size_t bytes =
+      pack ? kernels::PackedBytes(dtype, rows, cols) : rows * RowBytes(dtype, cols);
+  std::byte* to = memory_->New(bytes);
+  const size_t stored_row_bytes = RowBytes(stored, cols);
+  const size_t step =
+      std::max<size_t>(kChunkElements / (cols * kernels::kStripRows), 1) * kernels::kStripRows;
+  std::vector<float> row(cols);
+  for (size_t begin = 0; begin < rows; begin += step) {
+    const size_t count = std::min(step, rows - begin);
+    const std::byte* source = from + begin * stored_row_bytes;
+    if (pack) {
+      PackRows(source, stored, dtype, count, cols,
+               to + begin / kernels::kStripRows * kernels::StripBytes(dtype, cols));
+    } else {
+      for (size_t r = 0; r < count; ++r) {
+        LoadRow(source + r * stored_row_bytes, stored, cols, row.data());
+        kernels::Convert(row.data(), DType::kF32, to + (begin + r) * RowBytes(dtype, cols), dtype,
+                         cols);
+      }
+    }
+    if (releasable == nullptr) continue;
+    TensorView done = *releasable;
+    done.bytes = {from, (begin + count) * stored_row_bytes};
+    memory_->store->Release(done);
+  }
+  return {to, dtype, rows, cols};
+}
+
+kernels::MatrixView WeightLoader::Matrix(std::string_view name, int64_t rows, int64_t cols) {
+  const TensorView& tensor = Get(name, std::array{rows, cols});
+  kernels::MatrixView& matrix = loaded_[tensor.name];  // tied embeddings are asked for twice
+  if (matrix.data != nullptr) return matrix;
+  matrix = Load(tensor.bytes.data(), tensor.dtype, static_cast<size_t>(rows),
+                static_cast<size_t>(cols), &tensor);
+  return matrix;
+}
+
+std::vector<kernels::MatrixView> WeightLoader::Heads(std::string_view name, int64_t count,
+                                                     int64_t rows, int64_t cols) {
+  const bool is_transposed = memory_->store->HasTransposedHeads();
+  const TensorView& tensor = is_transposed ? Get(name, std::array{count, rows, cols})
+                                           : Get(name, std::array{count, cols, rows});
+  const auto num_rows = static_cast<size_t>(rows), num_cols = static_cast<size_t>(cols);
+  const size_t bytes = num_rows * RowBytes(tensor.dtype, num_cols);
+  AlignedBytes transposed;
   std::vector<kernels::MatrixView> matrices;
   for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
     TensorView part = tensor;
-    part.bytes = tensor.bytes.subspan(i * stored_bytes, stored_bytes);
-    std::byte* matrix = memory_->New(elements * kernels::SizeOf(dtype));
-    if (dtype == tensor.dtype) {
-      Transpose(part.bytes.data(), dtype, matrix, num_rows, num_cols);
-    } else {
-      Transpose(part.bytes.data(), tensor.dtype, transposed.get(), num_rows, num_cols);
-      kernels::Convert(transposed.get(), tensor.dtype, matrix, dtype, elements);
+    part.bytes = tensor.bytes.subspan(i * bytes, bytes);
+    const std::byte* from = part.bytes.data();
+    if (!is_transposed) {
+      // Kept if it is the matrix itself, written over by the next head if that is a copy of it.
+      const bool is_kept = TypeFor(tensor.dtype, num_cols) == tensor.dtype;
+      if (!is_kept && !transposed) transposed = Allocate(bytes);
+      std::byte* to = is_kept ? memory_->New(bytes) : transposed.get();
+      Transpose(from, tensor.dtype, to, num_rows, num_cols);
+      from = to;
     }
-    memory_->store->Release(part);
-    matrices.push_back({matrix, dtype, num_rows, num_cols});
+    matrices.push_back(
+        Load(from, tensor.dtype, num_rows, num_cols, is_transposed ? &tensor : nullptr));
+    if (!is_transposed) memory_->store->Release(part);
   }
   return matrices;
 }
 
 std::span<const float> WeightLoader::Vector(std::string_view name, int64_t n) {
-  const TensorView& tensor = Get(name, std::array{n});
+  const TensorView& tensor = GetFloats(name, std::array{n});
   std::byte* copy = memory_->New(NumElements(tensor) * sizeof(float));
   ConvertAll(*memory_->store, tensor, copy, DType::kF32);
   return {reinterpret_cast<const float*>(copy), NumElements(tensor)};
 }
 
 std::vector<float> WeightLoader::Floats(std::string_view name, std::span<const int64_t> shape) {
-  const TensorView& tensor = Get(name, shape);
+  const TensorView& tensor = GetFloats(name, shape);
   std::vector<float> values(NumElements(tensor));
   ConvertAll(*memory_->store, tensor, reinterpret_cast<std::byte*>(values.data()), DType::kF32);
   return values;

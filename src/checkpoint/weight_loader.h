@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "checkpoint/tensor_store.h"
 #include "kernels/matrix_view.h"
 
@@ -22,17 +23,18 @@ namespace csm::checkpoint {
 class WeightLoader {
  public:
   /// `dtype`: type to convert matrices to, none: as stored (then they stay mapped, not copied).
+  /// A quantized one is made by the threads of `pool`, if there is one.
   explicit WeightLoader(std::shared_ptr<const TensorStore> store,
-                        std::optional<DType> dtype = std::nullopt);
+                        std::optional<DType> dtype = std::nullopt, ThreadPool* pool = nullptr);
   ~WeightLoader();
 
   /// Tensor `name` of shape [rows, cols]; converted once, however often it is asked for.
   kernels::MatrixView Matrix(std::string_view name, int64_t rows, int64_t cols);
 
   /// Tensor `name` of shape [count, cols, rows], as `count` matrices [rows, cols]: transposed into
-  /// memory of their own (codebooks_head is stored as head, in, out).
-  std::vector<kernels::MatrixView> TransposedMatrices(std::string_view name, int64_t count,
-                                                      int64_t rows, int64_t cols);
+  /// memory of their own, unless the file has them so (TensorStore::HasTransposedHeads).
+  std::vector<kernels::MatrixView> Heads(std::string_view name, int64_t count, int64_t rows,
+                                         int64_t cols);
 
   /// Tensor `name` of shape [n] in f32; e.g. a norm's weight or a bias.
   std::span<const float> Vector(std::string_view name, int64_t n);
@@ -49,10 +51,21 @@ class WeightLoader {
 
  private:
   struct Memory;
+  /// The type that a matrix of `cols` columns gets: quantized only if its rows divide into blocks.
+  DType TypeFor(DType stored, size_t cols) const;
+  /// [rows, cols] stored as `stored` at `from`: where it is if it can be read there, else a copy.
+  /// `releasable`: the tensor of the store that this is (part of), whose pages may leave memory.
+  kernels::MatrixView Load(const std::byte* from, DType stored, size_t rows, size_t cols,
+                           const TensorView* releasable);
+  /// Packs rows, quantizing them unless they are stored as `dtype`.
+  void PackRows(const std::byte* from, DType stored, DType dtype, size_t rows, size_t cols,
+                std::byte* to) const;
   const TensorView& Get(std::string_view name, std::span<const int64_t> shape) const;
+  const TensorView& GetFloats(std::string_view name, std::span<const int64_t> shape) const;
   std::shared_ptr<Memory> memory_;
   std::optional<DType> dtype_;
-  std::map<std::string, const std::byte*> converted_;  // Matrix() by name
+  ThreadPool* pool_;
+  std::map<std::string, kernels::MatrixView> loaded_;  // Matrix() by name
 };
 
 }  // namespace csm::checkpoint

@@ -94,7 +94,7 @@ TEST_F(WeightLoaderTest, CopiesOrConvertsAtAnyAlignment) {
 TEST_F(WeightLoaderTest, TransposesHeads) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     WeightLoader loader(Store(1), dtype);
-    const auto heads = loader.TransposedMatrices("heads", 2, 2, 3);
+    const auto heads = loader.Heads("heads", 2, 2, 3);
     ASSERT_EQ(heads.size(), 2u);
     EXPECT_EQ(heads[1].dtype, dtype);
     EXPECT_EQ(heads[1].rows, 2u);
@@ -111,7 +111,7 @@ TEST_F(WeightLoaderTest, TransposesBeyondOneBlock) {
   std::iota(values.begin(), values.end(), 0.0F);
   WriteText(dir_ / "big", Safetensors({{"heads", "F32", {1, kCols, kRows}, FloatBytes(values)}}));
   WeightLoader loader(std::make_shared<SafetensorsFile>(dir_ / "big"));
-  const auto heads = loader.TransposedMatrices("heads", 1, kRows, kCols);
+  const auto heads = loader.Heads("heads", 1, kRows, kCols);
   const auto* transposed = static_cast<const float*>(heads[0].data);
   for (int64_t r = 0; r < kRows; ++r) {
     for (int64_t c = 0; c < kCols; ++c) {

@@ -20,6 +20,7 @@ void AddTokenize(CLI::App& app, Action& action);
 void AddForward(CLI::App& app, Action& action);
 void AddInfo(CLI::App& app, Action& action);
 void AddVerify(CLI::App& app, Action& action);
+void AddQuantize(CLI::App& app, Action& action);
 
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitError = 1;

@@ -4,6 +4,7 @@
 
 #include "audio/audio_file.h"
 #include "base/error.h"
+#include "checkpoint/json_file.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/messages.h"
@@ -24,8 +25,8 @@ struct EncodeOptions {
 
 /// Codebooks of a CSM checkpoint's frames; 0, which is all, for a Mimi checkpoint.
 int DefaultCodebooks(const std::filesystem::path& dir) {
-  const Json config = ParseJsonFile(dir / "config.json");
-  if (config.is_object() && config.value("model_type", Json()) == "mimi") return 0;
+  const Json config = checkpoint::ReadConfigJson(dir / "config.json");
+  if (config.value("model_type", Json()) == "mimi") return 0;
   return static_cast<int>(CsmConfig::from_pretrained(dir).num_codebooks);
 }
 

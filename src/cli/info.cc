@@ -51,6 +51,10 @@ std::string_view TypeName(const checkpoint::TensorView& tensor) {
       return "f16";
     case DType::kBF16:
       return "bf16";
+    case DType::kQ8_0:
+      return "q8_0";
+    case DType::kQ4:
+      return "q4";
   }
   return "";
 }

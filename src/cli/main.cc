@@ -92,6 +92,7 @@ int Main(int argc, char** argv) {
   AddForward(app, action);
   AddInfo(app, action);
   AddVerify(app, action);
+  AddQuantize(app, action);
   try {
     CheckCommand(app, argc, argv);
     app.parse(Arguments(app, argc, argv));

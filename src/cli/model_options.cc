@@ -30,25 +30,27 @@ std::filesystem::path ShippedVoice() {
       fmt::join(places, " or "));
 }
 
+}  // namespace
+
 DType ParseDType(const std::string& name) {
   if (name == "f32") return DType::kF32;
-  return name == "f16" ? DType::kF16 : DType::kBF16;
+  if (name == "f16") return DType::kF16;
+  if (name == "q8_0") return DType::kQ8_0;
+  return name == "q4" ? DType::kQ4 : DType::kBF16;
 }
-
-}  // namespace
 
 CLI::Option* ModelOptions::AddModelTo(CLI::App& command) {
   return command
       .add_option("--model", model_,
-                  "Checkpoint folder, or the name of one in the Hugging Face cache\n"
+                  "Checkpoint folder, GGUF file, or the name of a model in the Hugging\nFace cache "
                   "(default: the environment's CSM_MODEL, else the voice that ships)")
       ->type_name("DIR");
 }
 
 void ModelOptions::AddLoadingTo(CLI::App& command) {
   command.add_option("--dtype", dtype_, "Convert the weights (default: as stored)")
-      ->type_name("f32|f16|bf16")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}).description(""));
+      ->type_name("f32|f16|bf16|q8_0|q4")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0", "q4"}).description(""));
   command.add_option("--threads", threads_, "Threads to compute on (default: one per core)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024).description(""));

@@ -10,6 +10,9 @@
 
 namespace csm::cli {
 
+/// f32, f16, bf16, q8_0 or q4.
+DType ParseDType(const std::string& name);
+
 /// Must outlive the parsing of the App.
 class ModelOptions {
  public:

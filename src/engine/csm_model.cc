@@ -14,7 +14,7 @@ CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
     const std::filesystem::path& dir, const LoadOptions& options) {
   auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
   const Runtime runtime = RuntimeOf(options);
-  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype);
+  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool);
   auto backbone = std::make_shared<CsmBackboneModel::Impl>(checkpoint, loader, runtime);
   auto depth_decoder = std::make_shared<CsmDepthDecoderModel::Impl>(checkpoint, loader, runtime);
   MimiModel codec(mimi::LoadMimi(checkpoint::CodecOf(checkpoint), runtime));
@@ -24,6 +24,11 @@ CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
 }
 
 void CsmForConditionalGeneration::save_pretrained(const std::filesystem::path& dir) const {
+  if (impl_->dtype && (*impl_->dtype == DType::kQ8_0 || *impl_->dtype == DType::kQ4)) {
+    Fail<ArgumentError>(
+        "safetensors files hold no quantized weights: save the model as it was loaded "
+        "without a dtype, or in f32, f16 or bf16");
+  }
   checkpoint::SaveCsmCheckpoint(impl_->checkpoint, dir, impl_->dtype);
 }
 

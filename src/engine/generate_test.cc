@@ -321,6 +321,36 @@ TEST_F(GenerateTest, ConvertedWeightsComeClose) {
   }
 }
 
+// Quantized weights: near the float model, and the same bits whatever runs alongside.
+TEST(QuantizedTest, ComesCloseAndIsDeterministic) {
+  const auto inputs = LoadInputs("random-tiny", "batch");
+  const auto f32 = LoadModel("random-tiny").forward(inputs, {.logits_to_keep = 1}).logits;
+  for (const auto& [dtype, bound] : {std::pair(DType::kQ8_0, 0.05), std::pair(DType::kQ4, 0.4)}) {
+    const auto load = [dtype = dtype](int threads) {
+      return CsmForConditionalGeneration::from_pretrained(
+          GoldenModel("random-tiny"), {.dtype = dtype, .runtime = Runtime(threads)});
+    };
+    const auto model = load(1);
+    const auto logits = model.forward(inputs, {.logits_to_keep = 1}).logits;
+    double error = 0, norm = 0;
+    for (size_t r = 0; r < logits.size(); ++r) {
+      for (size_t i = 0; i < logits[r].data.size(); ++i) {
+        error += std::pow(double{logits[r].data[i]} - f32[r].data[i], 2);
+        norm += std::pow(double{f32[r].data[i]}, 2);
+      }
+    }
+    EXPECT_GT(error, 0);
+    EXPECT_LT(std::sqrt(error / norm), bound);
+    const auto config = Sampling(model, 5);
+    const auto together = model.generate(inputs, config).sequences;
+    EXPECT_EQ(load(3).generate(inputs, config).sequences, together);
+    for (size_t row = 0; row < inputs.rows.size(); ++row) {
+      EXPECT_EQ(model.generate(OneRow(inputs, row), config).sequences[0], together[row]);
+    }
+    EXPECT_THROW(model.save_pretrained("unused"), ArgumentError);
+  }
+}
+
 TEST(StackTest, CachesAndChunksChangeNoBit) {
   const auto model = LoadModel("untied-biased");
   const auto backbone = model.backbone_model();

@@ -1,6 +1,8 @@
 #include <cstring>
+#include <vector>
 
 #include "kernels/elementwise.h"
+#include "kernels/packed.h"
 
 // Highway asks for this order.
 // clang-format off
@@ -26,6 +28,8 @@ void ConvertFrom(const void* from, void* to, DType to_type, size_t n) {
       return ConvertRange(source, static_cast<F16*>(to), n);
     case DType::kBF16:
       return ConvertRange(source, static_cast<BF16*>(to), n);
+    default:
+      HWY_DASSERT(false);
   }
 }
 
@@ -37,6 +41,8 @@ void ConvertTarget(const void* from, DType from_type, void* to, DType to_type, s
       return ConvertFrom<F16>(from, to, to_type, n);
     case DType::kBF16:
       return ConvertFrom<BF16>(from, to, to_type, n);
+    default:
+      HWY_DASSERT(false);
   }
 }
 
@@ -57,6 +63,8 @@ void AddRowTarget(const void* row, DType dtype, float* out, size_t n) {
       return AddTo(static_cast<const F16*>(row), out, n);
     case DType::kBF16:
       return AddTo(static_cast<const BF16*>(row), out, n);
+    default:
+      HWY_DASSERT(false);
   }
 }
 
@@ -72,10 +80,17 @@ HWY_EXPORT(AddRowTarget);
 }  // namespace
 
 void LoadRow(const MatrixView& matrix, size_t row, float* out) {
+  if (IsQuantized(matrix.dtype)) return UnpackRow(matrix, row, out);
   Convert(RowsOf(matrix, row, 1).data, matrix.dtype, out, DType::kF32, matrix.cols);
 }
 
 void AddRow(const MatrixView& matrix, size_t row, float* out) {
+  if (IsQuantized(matrix.dtype)) {
+    thread_local std::vector<float> unpacked;
+    unpacked.resize(matrix.cols);
+    UnpackRow(matrix, row, unpacked.data());
+    return Add(unpacked.data(), out, matrix.cols);
+  }
   HWY_DYNAMIC_DISPATCH(AddRowTarget)
   (RowsOf(matrix, row, 1).data, matrix.dtype, out, matrix.cols);
 }

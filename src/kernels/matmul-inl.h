@@ -207,6 +207,8 @@ void RunTask(const MatMulTask& task) {
       return RunTaskOf<F16>(task);
     case DType::kBF16:
       return RunTaskOf<BF16>(task);
+    default:
+      HWY_DASSERT(false);  // quantized products take another way
   }
 }
 

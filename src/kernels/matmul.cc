@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "kernels/matmul_task.h"
+#include "kernels/packed_matmul.h"
 
 // Highway asks for this order.
 // clang-format off
@@ -86,10 +87,8 @@ MatMulTask TaskAt(const RowsView& x, const Product& product, const Cut& cut, siz
   return task;
 }
 
-}  // namespace
-
-void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
-  if (x.num_rows == 0) return;
+// Products whose weights are f32, f16 or bf16.
+void MatMulFloats(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
   size_t total_outputs = 0;
   for (const Product& product : products) {
     assert(product.weight.cols == products[0].weight.cols);
@@ -117,6 +116,61 @@ void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& po
     for (size_t i = 0; i < num_tasks; ++i) run(i);
   } else {
     pool.ParallelFor(num_tasks, run);
+  }
+}
+
+// Products with quantized weights: strips are shared out, each task sees all rows.
+void MatMulPacked(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
+  thread_local QuantizedBuffer buffer;
+  const size_t cols = products[0].weight.cols;
+  const QuantizedRows rows = buffer.Quantize(x, cols, pool);
+  size_t total_strips = 0;
+  for (const Product& product : products) total_strips += NumStrips(product.weight.rows);
+  const bool inline_only = x.num_rows * total_strips * kStripRows * cols < kMinParallelWork;
+  const size_t num_wanted = inline_only ? 1 : kTasksPerThread * pool.num_threads();
+  constexpr size_t kUnit = 4;  // strips that a kernel reads side by side
+  const size_t strips_per_task = RoundUp(DivideRoundUp(total_strips, num_wanted), kUnit);
+  const auto num_tasks_of = [&](const Product& product) {
+    return DivideRoundUp(NumStrips(product.weight.rows), strips_per_task);
+  };
+  size_t num_tasks = 0;
+  for (const Product& product : products) num_tasks += num_tasks_of(product);
+  const PackedKernel kernel = PackedTargets().front().run;
+  const auto run = [&](size_t index) {
+    size_t p = 0;
+    for (; index >= num_tasks_of(products[p]); ++p) index -= num_tasks_of(products[p]);
+    const Product& product = products[p];
+    const MatrixView& weight = product.weight;
+    const size_t first = index * strips_per_task * kStripRows;
+    kernel({.x = rows,
+            .strips = static_cast<const std::byte*>(weight.data) +
+                      index * strips_per_task * StripBytes(weight.dtype, cols),
+            .dtype = weight.dtype,
+            .num_outputs = std::min(strips_per_task * kStripRows, weight.rows - first),
+            .bias = product.bias == nullptr ? nullptr : product.bias + first,
+            .y = product.y + first,
+            .y_stride = product.y_stride,
+            .accumulate = product.accumulate});
+  };
+  if (inline_only) {
+    for (size_t i = 0; i < num_tasks; ++i) run(i);
+  } else {
+    pool.ParallelFor(num_tasks, run);
+  }
+}
+
+}  // namespace
+
+void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
+  if (x.num_rows == 0) return;
+  while (!products.empty()) {
+    const bool quantized = IsQuantized(products[0].weight.dtype);
+    size_t count = 1;
+    while (count < products.size() && IsQuantized(products[count].weight.dtype) == quantized) {
+      ++count;
+    }
+    (quantized ? MatMulPacked : MatMulFloats)(x, products.first(count), pool);
+    products = products.subspan(count);
   }
 }
 

@@ -35,7 +35,8 @@ struct Product {
 ///
 /// Each y[r, o] is summed in an order fixed by `inputs` and the instruction set alone: the bits are
 /// the same for one row or many, for any thread count, any neighbours and any alignment.
-/// Accumulation is in f32. Bound: bytes of the weights for few rows, multiply-adds for many.
+/// Accumulation is in f32. Quantized weights round x to int8 first (packed_matmul.h). Bound: bytes
+/// of the weights for few rows, multiply-adds for many.
 void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& pool);
 
 /// MatMul of one product.

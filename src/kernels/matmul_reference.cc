@@ -1,3 +1,5 @@
+#include <cassert>
+
 #include "kernels/half.h"
 #include "kernels/matmul.h"
 
@@ -12,6 +14,8 @@ double WeightAt(const MatrixView& weight, size_t i) {
       return ToF32(static_cast<const F16*>(weight.data)[i]);
     case DType::kBF16:
       return ToF32(static_cast<const BF16*>(weight.data)[i]);
+    default:
+      assert(!"quantized products have a reference of their own");
   }
   return 0;
 }

@@ -9,8 +9,9 @@
 
 namespace csm::kernels {
 
-/// Row-major [rows, cols], contiguous, of any DType; memory belongs to someone else and stays
-/// constant. `data` is aligned to the element at least (safetensors promises no more).
+/// Row-major [rows, cols], contiguous, or packed (packed.h) if the type is quantized; memory
+/// belongs to someone else and stays constant. `data` is aligned to the element at least
+/// (safetensors promises no more), packed to 64 bytes.
 struct MatrixView {
   const void* data = nullptr;
   DType dtype = DType::kF32;
@@ -18,9 +19,12 @@ struct MatrixView {
   size_t cols = 0;  ///< input features
 };
 
+constexpr bool IsQuantized(DType dtype) { return dtype == DType::kQ8_0 || dtype == DType::kQ4; }
+
+/// Bytes of an element of a type that is not quantized.
 constexpr size_t SizeOf(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
 
-/// Rows [begin, begin + count) of a matrix.
+/// Rows [begin, begin + count) of a matrix that is not quantized.
 inline MatrixView RowsOf(const MatrixView& matrix, size_t begin, size_t count) {
   const auto* bytes = static_cast<const std::byte*>(matrix.data);
   return {bytes + begin * matrix.cols * SizeOf(matrix.dtype), matrix.dtype, count, matrix.cols};

@@ -72,8 +72,9 @@ void CheckCodes(const Codes& codes, int64_t num_codebooks, int64_t vocab_size) {
 CsmBackboneModel CsmBackboneModel::from_pretrained(const std::filesystem::path& dir,
                                                    const LoadOptions& options) {
   const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
-  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype);
-  return CsmBackboneModel(std::make_shared<Impl>(checkpoint, loader, RuntimeOf(options)));
+  const Runtime runtime = RuntimeOf(options);
+  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool);
+  return CsmBackboneModel(std::make_shared<Impl>(checkpoint, loader, runtime));
 }
 
 const CsmConfig& CsmBackboneModel::config() const { return impl_->config; }

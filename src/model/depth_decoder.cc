@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "checkpoint/csm_tensors.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "model/stack_call.h"
@@ -18,9 +19,8 @@ CsmDepthDecoderModel::Impl::Impl(const checkpoint::CsmCheckpoint& checkpoint,
                                  config.backbone_hidden_size)),
       inputs_embeds_projector(loader.Matrix("depth_decoder.model.inputs_embeds_projector.weight",
                                             config.hidden_size, config.backbone_hidden_size)),
-      codebooks_head(loader.TransposedMatrices("depth_decoder.codebooks_head.weight",
-                                               config.num_codebooks - 1, config.vocab_size,
-                                               config.hidden_size)),
+      codebooks_head(loader.Heads(checkpoint::kCodebooksHead, config.num_codebooks - 1,
+                                  config.vocab_size, config.hidden_size)),
       stack(config, "depth_decoder.model.", loader),
       runtime(std::move(with_runtime)),
       memory(loader.memory()) {}
@@ -103,8 +103,9 @@ void CheckDepthRow(const CsmDepthDecoderConfig& config, const StackInput& input)
 std::shared_ptr<const CsmDepthDecoderModel::Impl> CsmDepthDecoderModel::Impl::Load(
     const std::filesystem::path& dir, const LoadOptions& options) {
   const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
-  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype);
-  return std::make_shared<Impl>(checkpoint, loader, RuntimeOf(options));
+  const Runtime runtime = RuntimeOf(options);
+  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool);
+  return std::make_shared<Impl>(checkpoint, loader, runtime);
 }
 
 CsmDepthDecoderModel CsmDepthDecoderModel::from_pretrained(const std::filesystem::path& dir,

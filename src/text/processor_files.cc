@@ -81,8 +81,7 @@ void ReadTokenizerConfig(ProcessorFiles* files) {
 }
 
 void ReadConfig(ProcessorFiles* files) {
-  std::error_code error;
-  if (!std::filesystem::exists(files->dir / "config.json", error)) return;
+  if (!checkpoint::ModelFileExists(files->dir / "config.json")) return;
   const CsmConfig config = CsmConfig::from_pretrained(files->dir);
   const auto check_id = [&](const char* key, int64_t id, std::string_view token, int32_t token_id) {
     if (id == token_id) return;
@@ -171,11 +170,10 @@ void WriteProcessorFiles(const ProcessorFiles& files, const std::filesystem::pat
   checkpoint::MakeFolder(dir);
   // What was read is copied, so that fields unknown here are not lost. Read first: the folder may
   // be the one they came from.
-  const std::string tokenizer = ReadFile(files.dir / "tokenizer.json");
+  const std::string tokenizer = checkpoint::ReadModelFile(files.dir / "tokenizer.json");
   const auto source = files.dir / "tokenizer_config.json";
-  std::error_code error;
-  const std::string config = std::filesystem::exists(source, error)
-                                 ? ReadFile(source)
+  const std::string config = checkpoint::ModelFileExists(source)
+                                 ? checkpoint::ReadModelFile(source)
                                  : TokenizerConfig(files).dump(2) + "\n";
   WriteFileAtomically(dir / "tokenizer.json", tokenizer);
   WriteFileAtomically(dir / "tokenizer_config.json", config);

@@ -2,8 +2,8 @@
 #include <limits>
 #include <utility>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
+#include "checkpoint/json_file.h"
 #include "checkpoint/model_dir.h"
 #include "text/byte_level.h"
 #include "text/tokenizer_impl.h"
@@ -118,7 +118,7 @@ int64_t Tokenizer::Impl::VocabSize() const {
 }
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
-  const std::string content = ReadFile(file);
+  const std::string content = checkpoint::ReadModelFile(file);
   return Tokenizer(std::make_shared<const Impl>(text::ParseTokenizerJson(content, file.string())));
 }
 

@@ -120,5 +120,55 @@ class Interrupt(CsmTest):
         self.assertLess(len(wav.bytes), 400 * 4 * 1920)
 
 
+class Quantize(CsmTest):
+    def quantize(self, kind, *more, **options):
+        file = self.out / f"{kind}.gguf"
+        arguments = ["--model", TINY, "--type", kind, "--output", file, *more]
+        return file, *self.csm("quantize", *arguments, **options)
+
+    def codes(self, *arguments):
+        out, _ = self.csm("generate", *arguments, "--text", "Hello.", "--greedy", "--codes", "-")
+        return json.loads(out)["sequences"]
+
+    def test_a_file_is_a_model(self):
+        for kind in ("f16", "bf16", "q8_0", "q4"):
+            with self.subTest(kind):
+                file, _, err = self.quantize(kind)
+                self.assertIn("bits a weight", err)
+                moved = self.out / "elsewhere" / "voice.gguf"  # it needs nothing beside it
+                moved.parent.mkdir(exist_ok=True)
+                file.rename(moved)
+                codes = self.codes("--model", moved)
+                self.assertEqual(codes, self.codes("--model", TINY, "--dtype", kind))
+                if kind == "bf16":  # what the checkpoint is in
+                    self.assertEqual(codes, self.codes("--model", TINY))
+                audio, info = self.out / "a.wav", self.csm("info", "--model", moved, "--json")[0]
+                self.csm("generate", "--model", moved, "--text", "a", "--output", audio)
+                self.csm("encode", "--model", moved, audio, "--codes", self.out / "c.json")
+                self.assertIn(kind, json.loads(info)["types"])
+                ids, _ = self.csm("tokenize", "--model", moved, "--text", "a", "--json")
+                self.assertEqual(ids, self.csm("tokenize", "--model", TINY, "--text", "a", "--json")[0])
+
+    def test_report(self):
+        _, out, err = self.quantize("q4", "--report")
+        lines = out.decode().splitlines()
+        self.assertTrue(any(line.startswith("lm_head.weight") and "4.50 bits" in line for line in lines))
+        self.assertRegex(lines[-1], "logits of a sentence: .* error; greedy codes: the first")
+        self.assertIn("matrices stay 16-bit", err)
+
+    def test_what_cannot_be(self):
+        file, _, _ = self.quantize("q8_0")
+        type_q4 = ["--type", "q4", "--output"]
+        self.fails("quantize", "--model", TINY, *type_q4, self.out / "a.bin", status=2)
+        self.fails("quantize", "--model", TINY, "--type", "q5", "--output", file, status=2)
+        self.fails("quantize", "--model", TINY, *type_q4, self.out / "missing" / "a.gguf")
+        self.assertIn("already", self.fails("quantize", "--model", file, *type_q4, self.out / "b.gguf"))
+        data = file.read_bytes()
+        for size in (0, 3, 100, len(data) // 2, len(data) - 100):
+            with self.subTest(size):
+                file.write_bytes(data[:size])
+                self.fails("info", "--model", file)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -1,0 +1,199 @@
+#include "checkpoint/quantize_checkpoint.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "checkpoint/csm_tensors.h"
+#include "checkpoint/gguf.h"
+#include "checkpoint/json_file.h"
+#include "checkpoint/tensor_values.h"
+#include "kernels/elementwise.h"
+#include "kernels/packed.h"
+
+namespace csm::checkpoint {
+namespace {
+
+// Weights held at a time, as f32 and in their new form.
+constexpr size_t kChunkWeights = size_t{1} << 20;
+
+size_t RowBytes(DType dtype, size_t cols) {
+  return kernels::IsQuantized(dtype) ? cols / kernels::kBlock * kernels::BlockBytes(dtype)
+                                     : cols * kernels::SizeOf(dtype);
+}
+
+// A tensor as rows of weights: the last dimension of the new file's shape is a row.
+struct Source {
+  const TensorView* tensor;
+  std::vector<int64_t> shape;  ///< in the new file
+  DType dtype;                 ///< there
+  bool transpose;              ///< the last two dimensions
+  bool stays_wide = false;
+
+  size_t cols() const { return static_cast<size_t>(shape.back()); }
+  size_t rows() const { return NumElements(*tensor) / cols(); }
+  bool is_copied() const { return dtype == tensor->dtype && !transpose; }
+  uint64_t num_bytes() const { return rows() * RowBytes(dtype, cols()); }
+};
+
+// Row `row` of the new shape as f32.
+void LoadRow(const Source& source, size_t row, float* out) {
+  const size_t cols = source.cols();
+  if (!source.transpose) {
+    return ConvertElements(*source.tensor, row * cols, cols, out, DType::kF32);
+  }
+  const auto rows_per_matrix = static_cast<size_t>(source.shape[source.shape.size() - 2]);
+  const size_t matrix = row / rows_per_matrix, r = row % rows_per_matrix;
+  for (size_t c = 0; c < cols; ++c) {
+    const size_t element = (matrix * cols + c) * rows_per_matrix + r;
+    ConvertElements(*source.tensor, element, 1, out + c, DType::kF32);
+  }
+}
+
+/// Converts one tensor, and sums what that changes.
+class TensorConverter {
+ public:
+  TensorConverter(const Source& source, const TensorStore& store, ThreadPool& pool)
+      : source_(source), store_(store), pool_(pool) {}
+
+  void WriteTo(const std::function<void(std::span<const std::byte>)>& sink) {
+    const size_t cols = source_.cols(), rows = source_.rows();
+    const size_t row_bytes = RowBytes(source_.dtype, cols);
+    const size_t step = std::max<size_t>(kChunkWeights / cols, 1);
+    std::vector<float> values(step * cols);
+    std::vector<std::byte> bytes(step * row_bytes);
+    for (size_t begin = 0; begin < rows; begin += step) {
+      const size_t count = std::min(step, rows - begin);
+      std::vector<double> errors(count), norms(count);
+      pool_.ParallelFor(count, [&](size_t i) {
+        float* row = values.data() + i * cols;
+        LoadRow(source_, begin + i, row);
+        ConvertRow(row, bytes.data() + i * row_bytes, errors[i], norms[i]);
+      });
+      for (size_t i = 0; i < count; ++i) {
+        error_ += errors[i];
+        norm_ += norms[i];
+      }
+      sink({bytes.data(), count * row_bytes});
+      if (!source_.transpose) ReleaseUpTo(begin + count);
+    }
+    store_.Release(*source_.tensor);
+  }
+
+  double relative_error() const { return norm_ > 0 ? std::sqrt(error_ / norm_) : 0; }
+
+ private:
+  void ConvertRow(const float* row, std::byte* to, double& error, double& norm) const {
+    const size_t cols = source_.cols();
+    std::vector<float> back(cols);
+    if (kernels::IsQuantized(source_.dtype)) {
+      kernels::QuantizeBlocks(row, cols, source_.dtype, to);
+      kernels::DequantizeBlocks(to, cols, source_.dtype, back.data());
+    } else {
+      kernels::Convert(row, DType::kF32, to, source_.dtype, cols);
+      kernels::Convert(to, source_.dtype, back.data(), DType::kF32, cols);
+    }
+    for (size_t i = 0; i < cols; ++i) {
+      const double difference = double{back[i]} - row[i];
+      error += difference * difference;
+      norm += double{row[i]} * row[i];
+    }
+  }
+
+  void ReleaseUpTo(size_t row) const {
+    TensorView done = *source_.tensor;
+    done.bytes = done.bytes.first(row * source_.cols() * kernels::SizeOf(done.dtype));
+    store_.Release(done);
+  }
+
+  const Source& source_;
+  const TensorStore& store_;
+  ThreadPool& pool_;
+  double error_ = 0;
+  double norm_ = 0;
+};
+
+Source MakeSource(const TensorView& tensor, DType dtype) {
+  Source source{&tensor, tensor.shape, tensor.dtype, tensor.name == kCodebooksHead};
+  if (source.transpose) std::swap(source.shape[1], source.shape[2]);
+  if (source.shape.empty()) source.shape = {1};
+  if (tensor.shape.size() < 2 || tensor.name.starts_with(kCodecPrefix)) return source;
+  source.dtype = dtype;
+  if (kernels::IsQuantized(dtype) && source.shape.back() % kernels::kBlock != 0) {
+    source.dtype = tensor.dtype == DType::kF32 ? DType::kF16 : tensor.dtype;
+    source.stays_wide = true;
+  }
+  return source;
+}
+
+// The tensors that transformers would save, in the order of their names.
+std::vector<Source> ChooseTensors(const CsmCheckpoint& checkpoint, DType dtype) {
+  const CodeEmbeddingNames& codes = checkpoint.code_embeddings;
+  std::vector<Source> sources;
+  for (const std::string& name : checkpoint.tensors->Names()) {
+    if (IsIgnoredTensor(name)) continue;
+    const bool is_code_embedding = name == kBackboneCodeEmbedding || name == kDepthCodeEmbedding;
+    if (is_code_embedding && name != codes.backbone && name != codes.depth_decoder) continue;
+    sources.push_back(MakeSource(*checkpoint.tensors->Find(name), dtype));
+  }
+  return sources;
+}
+
+std::string_view TypeName(DType dtype) {
+  constexpr std::string_view kNames[] = {"F32", "F16", "BF16", "Q8_0", "IQ4_NL"};
+  return kNames[static_cast<size_t>(dtype)];
+}
+
+std::vector<std::pair<std::string, std::string>> Metadata(const CsmCheckpoint& checkpoint,
+                                                          DType dtype) {
+  std::vector<std::pair<std::string, std::string>> strings = {
+      {"general.architecture", "csm"},
+      {"general.name", std::filesystem::absolute(checkpoint.dir).filename().string()},
+      {"general.quantized_by", "csm quantize"},
+      {"csm.matrix_type", std::string(TypeName(dtype))},
+      {"csm.codebooks_head_layout", "codebook, output, input"},
+  };
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "processor_config.json", "preprocessor_config.json", "LICENSE", "LICENSE.txt"}) {
+    const std::filesystem::path file = checkpoint.dir / name;
+    if (ModelFileExists(file)) strings.emplace_back(GgufKeyOf(name), ReadModelFile(file));
+  }
+  return strings;
+}
+
+}  // namespace
+
+std::vector<QuantizedTensor> QuantizeCheckpoint(
+    const CsmCheckpoint& checkpoint, DType dtype, const std::filesystem::path& output,
+    ThreadPool& pool, const std::function<void(int64_t done, int64_t total)>& progress) {
+  if (checkpoint.tensors->HasTransposedHeads()) {
+    Fail<ArgumentError>("{} is a GGUF file already: quantize the checkpoint that it was made from",
+                        checkpoint.dir.string());
+  }
+  const std::vector<Source> sources = ChooseTensors(checkpoint, dtype);
+  std::vector<QuantizedTensor> results(sources.size());
+  std::vector<GgufTensor> tensors;
+  int64_t total = 0, done = 0;
+  for (const Source& source : sources) total += std::ssize(source.tensor->bytes);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const Source& source = sources[i];
+    const auto write = [&, i](const std::function<void(std::span<const std::byte>)>& sink) {
+      TensorConverter converter(sources[i], *checkpoint.tensors, pool);
+      converter.WriteTo(sink);
+      results[i].relative_error = converter.relative_error();
+      done += std::ssize(sources[i].tensor->bytes);
+      progress(done, total);
+    };
+    results[i] = {source.tensor->name, source.dtype,
+                  static_cast<int64_t>(NumElements(*source.tensor)),
+                  static_cast<int64_t>(source.num_bytes()), source.stays_wide};
+    tensors.push_back({source.tensor->name, source.shape, source.dtype, source.num_bytes(), write});
+  }
+  WriteGguf(output, Metadata(checkpoint, dtype), tensors);
+  return results;
+}
+
+}  // namespace csm::checkpoint

@@ -1,0 +1,118 @@
+// Rounding of activations to int8, and the choice of a kernel by what the processor can do.
+#include "kernels/packed_matmul.h"
+
+#include <limits>
+#include <vector>
+
+// Highway asks for this order.
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/packed_matmul.cc"
+#include "kernels/targets.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/load-inl.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace csm::kernels {
+namespace HWY_NAMESPACE {
+
+// One block: q, and the sum of its values; returns the scale.
+float QuantizeBlock(const float* x, int8_t* q, int32_t& sum) {
+  const DF df;
+  VF largest = hn::Zero(df), total = hn::Zero(df);
+  for (size_t i = 0; i < kBlock; i += kLanes) {
+    const VF magnitude = hn::Abs(LoadF32(x + i));
+    largest = hn::Max(largest, magnitude);
+    total = hn::Add(total, magnitude);
+  }
+  const float max = hn::GetLane(hn::MaxOfLanes(df, largest));
+  const VF inverse = hn::Set(df, max > 0 ? 127.0F / max : 0.0F);
+  const hn::RebindToSigned<DF> di;
+  alignas(64) int32_t rounded[kBlock];
+  for (size_t i = 0; i < kBlock; i += kLanes) {
+    hn::Store(hn::NearestInt(hn::Mul(LoadF32(x + i), inverse)), di, rounded + i);
+  }
+  sum = 0;
+  // A sum of magnitudes is not finite if one of them is not: NaN hides from a maximum.
+  if (!(SumLanes(total) <= std::numeric_limits<float>::max())) {
+    std::memset(q, 0, kBlock);
+    return std::numeric_limits<float>::quiet_NaN();
+  }
+  for (size_t i = 0; i < kBlock; ++i) {
+    q[i] = static_cast<int8_t>(rounded[i]);
+    sum += rounded[i];
+  }
+  return max / 127.0F;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace csm::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace csm::kernels {
+namespace {
+
+HWY_EXPORT(QuantizeBlock);
+
+}  // namespace
+
+#if HWY_ARCH_X86
+void RunPackedAvx512(const PackedTask& task);
+void RunPackedAvx2(const PackedTask& task);
+#endif
+
+QuantizedRows QuantizedBuffer::Quantize(const RowsView& x, size_t cols, ThreadPool& pool) {
+  const size_t num_tiles = NumTiles(cols), num_blocks = cols / kBlock;
+  const size_t padded = num_tiles * kTileCols;
+  if (q_.size() < x.num_rows * padded) {
+    q_.resize(x.num_rows * padded);
+    scales_.resize(x.num_rows * num_tiles * 2);
+    corrections_.resize(x.num_rows * num_tiles * 2);
+  }
+  const auto quantize_row = [&](size_t r) {
+    int8_t* q = q_.data() + r * padded;
+    float* scales = scales_.data() + r * num_tiles * 2;
+    int32_t* corrections = corrections_.data() + r * num_tiles * 2;
+    for (size_t b = 0; b < num_blocks; ++b) {
+      int32_t sum;
+      scales[b] = HWY_DYNAMIC_DISPATCH(QuantizeBlock)(x.data + r * x.stride + b * kBlock,
+                                                      q + b * kBlock, sum);
+      corrections[b] = -128 * sum;
+    }
+    if (num_blocks == num_tiles * 2) return;
+    std::memset(q + num_blocks * kBlock, 0, kBlock);
+    scales[num_blocks] = 0;
+    corrections[num_blocks] = 0;
+  };
+  if (x.num_rows < 4) {
+    for (size_t r = 0; r < x.num_rows; ++r) quantize_row(r);
+  } else {
+    pool.ParallelFor(x.num_rows, quantize_row);
+  }
+  return {q_.data(), scales_.data(), corrections_.data(), x.num_rows, num_tiles};
+}
+
+std::span<const PackedTarget> PackedTargets() {
+  static const std::vector<PackedTarget> targets = [] {
+    std::vector<PackedTarget> found;
+#if HWY_ARCH_X86
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl")) {
+      found.push_back({"AVX512_VNNI", RunPackedAvx512});
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c")) {
+      found.push_back({"AVX2", RunPackedAvx2});
+    }
+#endif
+    found.push_back({"scalar", RunPackedScalar});
+    return found;
+  }();
+  return targets;
+}
+
+}  // namespace csm::kernels
+#endif  // HWY_ONCE

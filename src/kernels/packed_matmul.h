@@ -1,0 +1,68 @@
+// Products with quantized weights: activations are rounded to int8 in blocks of 32, products and
+// sums within a block are exact integers.
+#ifndef CSM_KERNELS_PACKED_MATMUL_H_
+#define CSM_KERNELS_PACKED_MATMUL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/matmul.h"
+#include "kernels/packed.h"
+
+namespace csm::kernels {
+
+/// Rows of x as int8: x = scale * q in each block, scale = largest |x| / 127, rounded to nearest
+/// even. A block that holds NaN or infinity has the scale NaN, so that it shows in every output.
+struct QuantizedRows {
+  const int8_t* q = nullptr;             ///< [rows, tiles * kTileCols]
+  const float* scales = nullptr;         ///< [rows, tiles * 2]
+  const int32_t* corrections = nullptr;  ///< [rows, tiles * 2]: -128 * sum of a block's q
+  size_t num_rows = 0;
+  size_t num_tiles = 0;
+};
+
+/// A buffer that QuantizedRows point into.
+class QuantizedBuffer {
+ public:
+  /// Quantizes rows of `cols` (a multiple of kBlock) floats; valid until the next call.
+  QuantizedRows Quantize(const RowsView& x, size_t cols, ThreadPool& pool);
+
+ private:
+  std::vector<int8_t> q_;
+  std::vector<float> scales_;
+  std::vector<int32_t> corrections_;
+};
+
+/// Some strips of a product, for all rows of x. Every output is
+///   sum over blocks, in order, of fma(float(exact integer dot product), w_scale * x_scale, sum)
+/// and so has the same bits on every instruction set, whatever else is computed along with it.
+struct PackedTask {
+  QuantizedRows x;
+  const std::byte* strips = nullptr;
+  DType dtype = DType::kQ8_0;
+  size_t num_outputs = 0;       ///< of these strips
+  const float* bias = nullptr;  ///< of the first of them, or null
+  float* y = nullptr;           ///< of the first row and output
+  size_t y_stride = 0;
+  bool accumulate = false;
+};
+
+using PackedKernel = void (*)(const PackedTask& task);
+
+/// The specification, in plain loops.
+void RunPackedScalar(const PackedTask& task);
+
+struct PackedTarget {
+  const char* name;
+  PackedKernel run;
+};
+
+/// The kernels that this machine can run, best first; the last is RunPackedScalar.
+std::span<const PackedTarget> PackedTargets();
+
+}  // namespace csm::kernels
+
+#endif  // CSM_KERNELS_PACKED_MATMUL_H_

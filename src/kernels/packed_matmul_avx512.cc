@@ -1,0 +1,155 @@
+// PackedTask with AVX-512 and VNNI, whose vpdpbusd adds four products of unsigned and signed bytes
+// to each 32-bit lane: a vector of 64 weights (4 columns of 16 rows) times 4 bytes of x for all.
+//
+// Bound for few rows: bytes of the weights. A strip is read from end to end, several strips at a
+// time since a core gets more of the memory's bandwidth the more places it reads (matmul-inl.h).
+// Bound for many rows: one vpdpbusd a cycle, 64 multiply-adds; 8 rows share each load and decoding
+// of the weights, which stay in the second-level cache while all rows pass.
+#include <immintrin.h>
+
+#include "kernels/packed_store.h"
+
+namespace csm::kernels {
+
+void RunPackedAvx512(const PackedTask& task);
+
+namespace {
+
+struct Weights {
+  __m512i first, second;  // of the two blocks
+};
+
+template <DType kType>
+inline Weights LoadGroup(const std::byte* tile, size_t group, __m512i table) {
+  const std::byte* data = tile + 64 + group * 64;
+  if constexpr (kType == DType::kQ8_0) {
+    return {_mm512_load_si512(data), _mm512_load_si512(data + 512)};
+  } else {
+    const __m512i nibbles = _mm512_load_si512(data);
+    const __m512i low = _mm512_set1_epi8(15);
+    return {_mm512_shuffle_epi8(table, _mm512_and_si512(nibbles, low)),
+            _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(nibbles, 4), low))};
+  }
+}
+
+inline __m512i Broadcast4(const int8_t* x) {
+  int32_t bytes;
+  __builtin_memcpy(&bytes, x, sizeof bytes);
+  return _mm512_set1_epi32(bytes);
+}
+
+inline __m512 LoadScales(const std::byte* tile, size_t half) {
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(tile + half * 32)));
+}
+
+// kR rows of x from `row` on, times kS strips that are `step` apart from `strip` on.
+template <DType kType, size_t kR, size_t kS>
+void Strips(const PackedTask& task, size_t row, size_t strip, size_t step, __m512i table) {
+  const size_t num_tiles = task.x.num_tiles;
+  const size_t num_strips = NumStrips(task.num_outputs);
+  const size_t strip_bytes = num_tiles * TileBytes(kType);
+  const std::byte* tile[kS];
+  for (size_t c = 0; c < kS; ++c) {
+    // Past the last: computed again, not stored.
+    tile[c] = task.strips + std::min(strip + c * step, num_strips - 1) * strip_bytes;
+  }
+  const int8_t* q[kR];
+  const float* scales[kR];
+  const int32_t* corrections[kR];
+  for (size_t r = 0; r < kR; ++r) {
+    q[r] = task.x.q + (row + r) * num_tiles * kTileCols;
+    scales[r] = task.x.scales + (row + r) * num_tiles * 2;
+    corrections[r] = task.x.corrections + (row + r) * num_tiles * 2;
+  }
+  __m512 sums[kR][kS];
+#pragma GCC unroll 8
+  for (size_t r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kS; ++c) sums[r][c] = _mm512_setzero_ps();
+  }
+  for (size_t t = 0; t < num_tiles; ++t) {
+    __m512i first[kR][kS], second[kR][kS];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+      for (size_t c = 0; c < kS; ++c) {
+        first[r][c] = _mm512_set1_epi32(corrections[r][2 * t]);
+        second[r][c] = _mm512_set1_epi32(corrections[r][2 * t + 1]);
+      }
+    }
+#pragma GCC unroll 8
+    for (size_t group = 0; group < 8; ++group) {
+      Weights w[kS];
+#pragma GCC unroll 4
+      for (size_t c = 0; c < kS; ++c) w[c] = LoadGroup<kType>(tile[c], group, table);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < kR; ++r) {
+        const int8_t* x = q[r] + t * kTileCols + group * 4;
+        const __m512i x0 = Broadcast4(x), x1 = Broadcast4(x + kBlock);
+#pragma GCC unroll 4
+        for (size_t c = 0; c < kS; ++c) {
+          first[r][c] = _mm512_dpbusd_epi32(first[r][c], w[c].first, x0);
+          second[r][c] = _mm512_dpbusd_epi32(second[r][c], w[c].second, x1);
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kS; ++c) {
+      const __m512 w0 = LoadScales(tile[c], 0), w1 = LoadScales(tile[c], 1);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < kR; ++r) {
+        const __m512 s0 = _mm512_mul_ps(w0, _mm512_set1_ps(scales[r][2 * t]));
+        const __m512 s1 = _mm512_mul_ps(w1, _mm512_set1_ps(scales[r][2 * t + 1]));
+        sums[r][c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(first[r][c]), s0, sums[r][c]);
+        sums[r][c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second[r][c]), s1, sums[r][c]);
+      }
+      tile[c] += TileBytes(kType);
+    }
+  }
+  for (size_t r = 0; r < kR; ++r) {
+    for (size_t c = 0; c < kS && strip + c * step < num_strips; ++c) {
+      alignas(64) float out[kStripRows];
+      _mm512_store_ps(out, sums[r][c]);
+      StoreStrip(task, row + r, strip + c * step, out);
+    }
+  }
+}
+
+// As many rows together as there are, and as many strips as registers allow. The strips of few rows
+// are read as kS streams, each a contiguous part of the task's.
+template <DType kType, size_t kR, size_t kS>
+size_t Rows(const PackedTask& task, size_t row, __m512i table) {
+  const size_t num_strips = NumStrips(task.num_outputs);
+  const size_t step = (num_strips + kS - 1) / kS;
+  for (; row + kR <= task.x.num_rows; row += kR) {
+    for (size_t s = 0; s < step; ++s) Strips<kType, kR, kS>(task, row, s, step, table);
+  }
+  return row;
+}
+
+template <DType kType>
+void Run(const PackedTask& task) {
+  alignas(16) uint8_t values[16];
+  for (size_t i = 0; i < 16; ++i) values[i] = static_cast<uint8_t>(kQ4Values[i] + 128);
+  const __m512i table =
+      _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(values)));
+  size_t row = 0;
+  // Many rows: strip by strip, so that a strip is read from memory once for all of them.
+  const size_t num_many = task.x.num_rows / 8 * 8;
+  if (num_many > 0) {
+    for (size_t s = 0; s < NumStrips(task.num_outputs); ++s) {
+      for (row = 0; row < num_many; row += 8) Strips<kType, 8, 1>(task, row, s, 1, table);
+    }
+  }
+  row = Rows<kType, 4, 2>(task, row, table);
+  row = Rows<kType, 2, 4>(task, row, table);
+  Rows<kType, 1, 4>(task, row, table);
+}
+
+}  // namespace
+
+void RunPackedAvx512(const PackedTask& task) {
+  task.dtype == DType::kQ8_0 ? Run<DType::kQ8_0>(task) : Run<DType::kQ4>(task);
+}
+
+}  // namespace csm::kernels

@@ -1,0 +1,26 @@
+// Storing the outputs of a strip, alike on all instruction sets.
+#ifndef CSM_KERNELS_PACKED_STORE_H_
+#define CSM_KERNELS_PACKED_STORE_H_
+
+#include <algorithm>
+
+#include "kernels/packed_matmul.h"
+
+namespace csm::kernels {
+
+/// y = sum (+ y) (+ bias), in this order, for the outputs of strip `strip` that there are.
+inline void StoreStrip(const PackedTask& task, size_t row, size_t strip, const float* sums) {
+  const size_t first = strip * kStripRows;
+  const size_t count = std::min(kStripRows, task.num_outputs - first);
+  float* y = task.y + row * task.y_stride + first;
+  for (size_t i = 0; i < count; ++i) {
+    float sum = sums[i];
+    if (task.accumulate) sum += y[i];
+    if (task.bias != nullptr) sum += task.bias[first + i];
+    y[i] = sum;
+  }
+}
+
+}  // namespace csm::kernels
+
+#endif  // CSM_KERNELS_PACKED_STORE_H_
