@@ -722,6 +722,14 @@ struct GenerateCallbacks {
   std::function<bool()> is_cancelled;
 };
 
+/// Where the time of generate() went, in seconds: the parts of all frames together.
+struct GenerateTimes {
+  double prefill = 0;        ///< the prompts' way through the backbone
+  double backbone = 0;       ///< its steps, one a frame
+  double depth_decoder = 0;  ///< its passes, without the heads
+  double heads = 0;          ///< logits of all codebooks, lm_head included
+};
+
 /// One entry per returned sequence: row 0's num_return_sequences first, then row 1's, …
 struct CsmGenerateOutput {
   std::vector<Codes> sequences;           ///< an ending all-zero frame included
@@ -730,6 +738,7 @@ struct CsmGenerateOutput {
   std::vector<Matrix> scores;  ///< [frames, vocab_size], on request
   std::vector<Matrix> logits;  ///< [frames, vocab_size], on request
   uint64_t seed = 0;
+  GenerateTimes times;
 };
 
 struct CsmOutput {
@@ -769,6 +778,7 @@ class CSM_EXPORT CsmForConditionalGeneration {
 
   struct Impl;
   explicit CsmForConditionalGeneration(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  const Impl& impl() const { return *impl_; }
 
  private:
   std::shared_ptr<const Impl> impl_;

@@ -21,6 +21,7 @@ void AddForward(CLI::App& app, Action& action);
 void AddInfo(CLI::App& app, Action& action);
 void AddVerify(CLI::App& app, Action& action);
 void AddQuantize(CLI::App& app, Action& action);
+void AddBench(CLI::App& app, Action& action);
 
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitError = 1;

@@ -93,6 +93,7 @@ int Main(int argc, char** argv) {
   AddInfo(app, action);
   AddVerify(app, action);
   AddQuantize(app, action);
+  AddBench(app, action);
   try {
     CheckCommand(app, argc, argv);
     app.parse(Arguments(app, argc, argv));

@@ -19,6 +19,7 @@ class ModelOptions {
   CLI::Option* AddModelTo(CLI::App& command);  ///< --model
   void AddLoadingTo(CLI::App& command);        ///< --dtype, --threads
 
+  bool IsGiven() const { return !model_.empty(); }  ///< by --model
   /// --model, else the environment's CSM_MODEL, else the voice that ships. Throws FileError that
   /// says where was looked.
   std::filesystem::path Dir() const;

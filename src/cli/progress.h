@@ -6,13 +6,9 @@
 #include <cstdint>
 #include <string>
 
+#include "base/clock.h"
+
 namespace csm::cli {
-
-using Clock = std::chrono::steady_clock;
-
-inline double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// A bar that is redrawn in place on a terminal; a line every few seconds in a log.
 class Progress {

@@ -10,17 +10,22 @@
 
 namespace csm {
 
-CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
-    const std::filesystem::path& dir, const LoadOptions& options) {
-  auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
+CsmForConditionalGeneration engine::LoadModel(checkpoint::CsmCheckpoint checkpoint,
+                                              const LoadOptions& options) {
   const Runtime runtime = RuntimeOf(options);
   checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool);
   auto backbone = std::make_shared<CsmBackboneModel::Impl>(checkpoint, loader, runtime);
   auto depth_decoder = std::make_shared<CsmDepthDecoderModel::Impl>(checkpoint, loader, runtime);
   MimiModel codec(mimi::LoadMimi(checkpoint::CodecOf(checkpoint), runtime));
+  using Impl = CsmForConditionalGeneration::Impl;
   return CsmForConditionalGeneration(
       std::make_shared<Impl>(Impl{std::move(checkpoint), std::move(backbone),
                                   std::move(depth_decoder), std::move(codec), options.dtype}));
+}
+
+CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
+    const std::filesystem::path& dir, const LoadOptions& options) {
+  return engine::LoadModel(checkpoint::OpenCsmCheckpoint(dir), options);
 }
 
 void CsmForConditionalGeneration::save_pretrained(const std::filesystem::path& dir) const {

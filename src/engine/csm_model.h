@@ -20,6 +20,13 @@ struct CsmForConditionalGeneration::Impl {
   std::optional<DType> dtype;  ///< that matrices were converted to, none: as stored
 };
 
+namespace engine {
+
+/// The model of an opened checkpoint.
+CsmForConditionalGeneration LoadModel(checkpoint::CsmCheckpoint checkpoint,
+                                      const LoadOptions& options);
+
+}  // namespace engine
 }  // namespace csm
 
 #endif  // CSM_ENGINE_CSM_MODEL_H_

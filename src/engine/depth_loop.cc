@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/philox.h"
 #include "engine/sampler.h"
@@ -26,7 +27,9 @@ void DepthLoop::Choose(std::span<const DepthTask> tasks, int64_t codebook, int64
   const int64_t width = decoder_.config.hidden_size;
   const auto vocab_size = static_cast<size_t>(decoder_.config.vocab_size);
   const float* last_rows = hidden_.data() + (rows_per_task - 1) * width;
+  const auto start = Clock::now();
   decoder_.Logits(codebook, last_rows, std::ssize(tasks), rows_per_task * width, logits_.data());
+  head_seconds_ += SecondsSince(start);
   for (size_t s = 0; s < tasks.size(); ++s) {
     tasks[s].frame[static_cast<size_t>(codebook)] =
         choose(s, codebook, std::span(logits_).subspan(s * vocab_size, vocab_size));

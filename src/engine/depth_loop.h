@@ -33,6 +33,8 @@ class DepthLoop {
   /// first step takes two positions a task: the backbone's state and code 0.
   void Run(std::span<const DepthTask> tasks, const ChooseDepthCode& choose);
 
+  double head_seconds() const { return head_seconds_; }  ///< of all runs so far
+
  private:
   void Prepare(size_t num_tasks);
   void Choose(std::span<const DepthTask> tasks, int64_t codebook, int64_t rows_per_task,
@@ -43,6 +45,7 @@ class DepthLoop {
   std::vector<model::Segment> segments_;
   std::vector<float> embeddings_, hidden_, logits_;
   model::Scratch scratch_;
+  double head_seconds_ = 0;
 };
 
 }  // namespace csm::engine

@@ -1,5 +1,6 @@
 #include "engine/frame_stepper.h"
 
+#include "base/clock.h"
 #include "base/philox.h"
 #include "engine/sampler.h"
 
@@ -25,7 +26,9 @@ void FrameStepper::Prefill(std::span<Sequence* const> sequences,
     segments_.push_back({&sequences[s]->cache.impl(), prompts[s]->rows});
     hidden_.insert(hidden_.end(), prompts[s]->data.begin(), prompts[s]->data.end());
   }
+  const auto start = Clock::now();
   RunBackbone(sequences, observer);
+  times_.prefill += SecondsSince(start);
 }
 
 void FrameStepper::Advance(std::span<Sequence* const> sequences) {
@@ -37,7 +40,9 @@ void FrameStepper::Advance(std::span<Sequence* const> sequences) {
     backbone_.EmbedFrame(codes.frame(codes.num_frames() - 1), hidden_.data() + s * width);
     segments_.push_back({&sequences[s]->cache.impl(), 1});
   }
+  const auto start = Clock::now();
   RunBackbone(sequences);
+  times_.backbone += SecondsSince(start);
 }
 
 int32_t FrameStepper::Choose(const Sequence& sequence, int64_t codebook,
@@ -76,7 +81,9 @@ void FrameStepper::NextFrame(std::span<Sequence* const> sequences, const StepOpt
     hidden_.insert(hidden_.end(), sequence->hidden.begin(), sequence->hidden.end());
   }
   logits_.resize(sequences.size() * vocab_size);
+  auto start = Clock::now();
   backbone_.Logits(hidden_, std::ssize(sequences), logits_.data());
+  times_.heads += SecondsSince(start);
 
   std::vector<DepthTask> tasks;
   for (size_t s = 0; s < sequences.size(); ++s) {
@@ -87,9 +94,14 @@ void FrameStepper::NextFrame(std::span<Sequence* const> sequences, const StepOpt
         ChooseCode0(*sequences[s], std::span(logits_).subspan(s * vocab_size, vocab_size), options);
     tasks.push_back({std::span(hidden_).subspan(s * width, width), frame});
   }
+  start = Clock::now();
+  const double heads_before = depth_loop_.head_seconds();
   depth_loop_.Run(tasks, [&](size_t s, int64_t codebook, std::span<float> logits) {
     return Choose(*sequences[s], codebook, options.config.depth_decoder, logits, options);
   });
+  const double heads = depth_loop_.head_seconds() - heads_before;
+  times_.heads += heads;
+  times_.depth_decoder += SecondsSince(start) - heads;
   for (Sequence* sequence : sequences) {
     const int num_frames = sequence->codes.num_frames();
     const auto frame = sequence->codes.frame(num_frames - 1);

@@ -58,6 +58,8 @@ class FrameStepper {
   /// Feeds each sequence's last frame back into the backbone.
   void Advance(std::span<Sequence* const> sequences);
 
+  const GenerateTimes& times() const { return times_; }  ///< so far
+
  private:
   int32_t Choose(const Sequence& sequence, int64_t codebook, const SamplingConfig& sampling,
                  std::span<float> logits, const StepOptions& options,
@@ -72,6 +74,7 @@ class FrameStepper {
   std::vector<model::Segment> segments_;
   std::vector<float> hidden_, logits_;
   model::Scratch scratch_;
+  GenerateTimes times_;
 };
 
 }  // namespace csm::engine

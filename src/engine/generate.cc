@@ -186,6 +186,7 @@ CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmI
 
   CsmGenerateOutput output;
   output.seed = options.seed;
+  output.times = stepper.times();
   for (Sequence& sequence : sequences) {
     output.sequences.push_back(std::move(sequence.codes));
     output.finish_reason.push_back(*sequence.finish_reason);

@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/load-inl.h"
+#include "kernels/packed_matmul.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -91,14 +92,30 @@ const char* InstructionSet() { return HWY_DYNAMIC_DISPATCH(TargetHere)(); }
 
 double MeasureReadBandwidth(ThreadPool& pool) {
   constexpr size_t kPart = 256 * 1024;  // floats a task: 1 MiB
-  constexpr size_t kParts = 256;
+  constexpr size_t kParts = 1024;
   const std::vector<float> data(kPart * kParts, 1.0f);
-  const double seconds = BestSeconds(8, [&] {
+  const double seconds = BestSeconds(5, [&] {
     pool.ParallelFor(kParts, [&](size_t i) {
       sink = HWY_DYNAMIC_DISPATCH(ReadAll)(data.data() + i * kPart, kPart);
     });
   });
   return static_cast<double>(data.size() * sizeof(float)) / seconds;
+}
+
+double MeasureInt8Rate(ThreadPool& pool) {
+  const PackedTarget& target = PackedTargets().front();
+  if (target.multiply_many == nullptr) return 0;
+  const size_t num_tasks = static_cast<size_t>(pool.num_threads());
+  std::atomic<size_t> total{0};
+  const double seconds = BestSeconds(5, [&] {
+    total = 0;
+    pool.ParallelFor(num_tasks, [&](size_t) {
+      size_t count = 0;
+      sink = static_cast<float>(target.multiply_many(1000 * 1000, count));
+      total += count;
+    });
+  });
+  return static_cast<double>(total) / seconds;
 }
 
 double MeasureMulAddRate(ThreadPool& pool) {

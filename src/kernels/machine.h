@@ -10,8 +10,12 @@ namespace csm::kernels {
 const char* InstructionSet();
 
 /// Bytes per second that all threads of the pool together read from memory (not cache): the best
-/// of several passes over 256 MiB. Allocates that much and takes about 0.3 s.
+/// of five passes over 1 GiB. Allocates that much and takes about 0.5 s.
 double MeasureReadBandwidth(ThreadPool& pool);
+
+/// Multiply-adds of int8 per second that all threads together do on data in registers, with the
+/// instructions of the quantized products; 0 if they are plain loops. About 0.1 s.
+double MeasureInt8Rate(ThreadPool& pool);
 
 /// Multiply-adds of f32 per second that all threads together do on data in registers. About 0.1 s.
 double MeasureMulAddRate(ThreadPool& pool);

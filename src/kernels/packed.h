@@ -44,6 +44,12 @@ constexpr size_t PackedBytes(DType dtype, size_t rows, size_t cols) {
   return NumStrips(rows) * StripBytes(dtype, cols);
 }
 
+/// Bytes that a product reads of a matrix.
+constexpr size_t BytesOf(const MatrixView& matrix) {
+  return IsQuantized(matrix.dtype) ? PackedBytes(matrix.dtype, matrix.rows, matrix.cols)
+                                   : matrix.rows * matrix.cols * SizeOf(matrix.dtype);
+}
+
 /// Quantizes n weights (a multiple of kBlock) into stored blocks. Q8_0: scale = largest |x| / 127,
 /// to nearest. Q4: of several scales the one with the least squared error (packed.cc).
 void QuantizeBlocks(const float* x, size_t n, DType dtype, std::byte* blocks);

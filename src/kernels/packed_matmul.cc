@@ -61,7 +61,9 @@ HWY_EXPORT(QuantizeBlock);
 
 #if HWY_ARCH_X86
 void RunPackedAvx512(const PackedTask& task);
+int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds);
 void RunPackedAvx2(const PackedTask& task);
+int32_t MultiplyManyAvx2(size_t rounds, size_t& num_mul_adds);
 #endif
 
 QuantizedRows QuantizedBuffer::Quantize(const RowsView& x, size_t cols, ThreadPool& pool) {
@@ -101,14 +103,14 @@ std::span<const PackedTarget> PackedTargets() {
 #if HWY_ARCH_X86
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl")) {
-      found.push_back({"AVX512_VNNI", RunPackedAvx512});
+      found.push_back({"AVX512_VNNI", RunPackedAvx512, MultiplyManyAvx512});
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         __builtin_cpu_supports("f16c")) {
-      found.push_back({"AVX2", RunPackedAvx2});
+      found.push_back({"AVX2", RunPackedAvx2, MultiplyManyAvx2});
     }
 #endif
-    found.push_back({"scalar", RunPackedScalar});
+    found.push_back({"scalar", RunPackedScalar, nullptr});
     return found;
   }();
   return targets;

@@ -58,6 +58,9 @@ void RunPackedScalar(const PackedTask& task);
 struct PackedTarget {
   const char* name;
   PackedKernel run;
+  /// Multiplies in registers only, as fast as the instructions allow; counts multiply-adds. The
+  /// result keeps the work alive. Null for plain loops.
+  int32_t (*multiply_many)(size_t rounds, size_t& num_mul_adds);
 };
 
 /// The kernels that this machine can run, best first; the last is RunPackedScalar.

@@ -12,6 +12,7 @@
 namespace csm::kernels {
 
 void RunPackedAvx512(const PackedTask& task);
+int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds);
 
 namespace {
 
@@ -147,6 +148,25 @@ void Run(const PackedTask& task) {
 }
 
 }  // namespace
+
+int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds) {
+  constexpr size_t kChains = 12;  // more than latency times instructions a cycle
+  __m512i sums[kChains];
+  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+  const __m512i w = _mm512_set1_epi8(3), x = _mm512_set1_epi8(-2);
+  for (size_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (__m512i& sum : sums) {
+      sum = _mm512_dpbusd_epi32(sum, w, x);
+      asm volatile("" : "+v"(sum));  // or the compiler would multiply once by the rounds
+    }
+  }
+  for (size_t k = 1; k < kChains; ++k) sums[0] = _mm512_add_epi32(sums[0], sums[k]);
+  num_mul_adds = rounds * kChains * 64;
+  alignas(64) int32_t lanes[16];
+  _mm512_store_si512(lanes, sums[0]);
+  return lanes[0];
+}
 
 void RunPackedAvx512(const PackedTask& task) {
   task.dtype == DType::kQ8_0 ? Run<DType::kQ8_0>(task) : Run<DType::kQ4>(task);

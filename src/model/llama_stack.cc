@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/elementwise.h"
+#include "kernels/packed.h"
 #include "kernels/rope.h"
 
 namespace csm::model {
@@ -62,6 +63,28 @@ LlamaStack::LlamaStack(const LlamaConfig& config, const std::string& prefix,
     });
   }
   norm_ = loader.Vector(prefix + "norm.weight", hidden);
+}
+
+size_t LlamaStack::weight_bytes() const {
+  size_t sum = 0;
+  for (const Layer& layer : layers_) {
+    for (const Linear* linear :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      sum += kernels::BytesOf(linear->weight);
+    }
+  }
+  return sum;
+}
+
+size_t LlamaStack::weight_products() const {
+  size_t sum = 0;
+  for (const Layer& layer : layers_) {
+    for (const Linear* linear :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      sum += linear->weight.rows * linear->weight.cols;
+    }
+  }
+  return sum;
 }
 
 void LlamaStack::Forward(std::span<const Segment> segments, std::span<float> hidden,

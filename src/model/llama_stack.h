@@ -60,6 +60,10 @@ class LlamaStack {
                ThreadPool& pool, const HiddenObserver& observer = nullptr) const;
 
   const LlamaConfig& config() const { return config_; }
+  /// Bytes of the matrices, which a step reads once.
+  size_t weight_bytes() const;
+  /// Multiply-adds of a row with the matrices.
+  size_t weight_products() const;
 
  private:
   struct Layer {

@@ -170,5 +170,29 @@ class Quantize(CsmTest):
                 self.fails("info", "--model", file)
 
 
+class Bench(CsmTest):
+    def test_figures(self):
+        out, err = self.csm("bench", "--model", TINY, "--type", "q8_0", "--threads", "1", "--json", "-")
+        figures = json.loads(out)
+        self.assertEqual(set(figures["batches"]), {"1", "2", "4", "8", "16"})
+        self.assertEqual(set(figures["prefill"]), {"100", "512", "2000"})
+        self.assertEqual(set(figures["kv"]), {"0", "512", "1024", "2000"})
+        self.assertEqual(figures["threads"], 1)
+        flat = [
+            *figures["frame_ms"].values(), *figures["kv"].values(), *figures["codec"].values(),
+            *(batch["audio_s_per_s"] for batch in figures["batches"].values()),
+            *(value for prompt in figures["prefill"].values() for value in prompt.values()),
+            *(figures[name] for name in ("bandwidth_gb_s", "limit_share", "ttfa_ms", "bytes_per_frame")),
+            figures["peak_memory_bytes"],
+        ]  # fmt: skip
+        self.assertTrue(all(value > 0 for value in flat), figures)
+        self.assertGreaterEqual(figures["frame_ms"]["p95"], figures["frame_ms"]["median"])
+        self.assertIn("ms (RTF", err)
+
+    def test_contradictions(self):
+        self.fails("bench", "--model", TINY, "--geometry", "csm-1b", status=2)
+        self.fails("bench", "--geometry", "csm-9b", status=2)
+
+
 if __name__ == "__main__":
     unittest.main()

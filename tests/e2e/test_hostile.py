@@ -439,7 +439,7 @@ class Usage(CsmTest):
         self.assertRegex(self.fails("sing", status=2), "no command 'sing'; there are generate, ")
 
     def test_help(self):
-        for command in ("generate", "encode", "decode", "tokenize", "forward", "info", "verify"):
+        for command in ("generate", "encode", "decode", "tokenize", "forward", "info", "verify", "quantize", "bench"):
             out, err = self.csm(command, "--help")
             self.assertIn(f"csm {command}", out.decode())
             self.assertEqual(err, "")

@@ -1,0 +1,164 @@
+#include "engine/speed.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/philox.h"
+#include "engine/csm_model.h"
+#include "kernels/packed.h"
+
+namespace csm::engine {
+namespace {
+
+double Milliseconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+double Quantile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1,
+                         static_cast<size_t>(share * static_cast<double>(values.size())))];
+}
+
+double Median(std::vector<double> values) { return Quantile(std::move(values), 0.5); }
+
+// Median milliseconds of `repeats` calls, after one that is not counted.
+template <typename Call>
+double TimeCall(int repeats, const Call& call) {
+  std::vector<double> times;
+  for (int i = 0; i <= repeats; ++i) {
+    const auto start = Clock::now();
+    call();
+    if (i > 0) times.push_back(Milliseconds(start, Clock::now()));
+  }
+  return Median(std::move(times));
+}
+
+// Text ids at random: what a prompt holds does not matter to the time it takes.
+CsmInputs RandomPrompts(const CsmConfig& config, int64_t rows, int64_t positions) {
+  CsmInputs inputs;
+  for (int64_t r = 0; r < rows; ++r) {
+    CsmInputs::Row& row = inputs.rows.emplace_back();
+    for (int64_t i = 0; i < positions; ++i) {
+      const double uniform = UniformAt(1, static_cast<uint64_t>(r), static_cast<uint64_t>(i), 0);
+      row.input_ids.push_back(
+          static_cast<int32_t>(uniform * static_cast<double>(config.text_vocab_size)));
+    }
+  }
+  return inputs;
+}
+
+GenerationConfig Greedy(int64_t num_frames) {
+  GenerationConfig config;
+  config.max_new_tokens = num_frames;
+  config.output_audio = false;
+  return config;
+}
+
+// A frame of end codes would stop a sequence early: one code is kept from being 0.
+GenerateCallbacks NeverEnding() {
+  GenerateCallbacks callbacks;
+  callbacks.logits_processor = [](int, int, int codebook, std::span<float> logits) {
+    if (codebook == 0) logits[0] = -1e30F;
+  };
+  return callbacks;
+}
+
+}  // namespace
+
+FrameTimes TimeFrames(const CsmForConditionalGeneration& model, int64_t prompt, int64_t num_frames,
+                      bool with_audio) {
+  std::vector<Clock::time_point> ends;
+  GenerateCallbacks callbacks = NeverEnding();
+  callbacks.on_frame = [&](int, std::span<const int32_t>) { ends.push_back(Clock::now()); };
+  FrameTimes times;
+  const auto start = Clock::now();
+  if (with_audio) {
+    callbacks.on_audio = [&](int, std::span<const float>) {
+      if (times.ttfa == 0) times.ttfa = Milliseconds(start, Clock::now());
+    };
+  }
+  const CsmInputs inputs = RandomPrompts(model.config(), 1, prompt);
+  const CsmGenerateOutput output = model.generate(inputs, Greedy(num_frames), callbacks);
+  std::vector<double> frames;
+  for (size_t i = 2; i < ends.size(); ++i) frames.push_back(Milliseconds(ends[i - 1], ends[i]));
+  times.median = Median(frames);
+  times.p95 = Quantile(frames, 0.95);
+  const double ms_per_frame = 1000 / static_cast<double>(num_frames);
+  times.heads = output.times.heads * ms_per_frame;
+  times.depth_decoder = output.times.depth_decoder * ms_per_frame;
+  times.backbone = output.times.backbone * ms_per_frame;  // one step less than frames
+  return times;
+}
+
+int64_t BytesPerFrame(const CsmForConditionalGeneration& model, int64_t positions) {
+  const CsmBackboneModel::Impl& backbone = *model.impl().backbone;
+  const CsmDepthDecoderModel::Impl& depth = *model.impl().depth_decoder;
+  size_t bytes = backbone.stack.weight_bytes() + kernels::BytesOf(backbone.lm_head);
+  const size_t pass = depth.stack.weight_bytes() + kernels::BytesOf(depth.inputs_embeds_projector);
+  for (const kernels::MatrixView& head : depth.codebooks_head) {
+    bytes += pass + kernels::BytesOf(head);
+  }
+  const CsmConfig& config = backbone.config;
+  return static_cast<int64_t>(bytes) + positions * config.num_hidden_layers * 2 *
+                                           config.num_key_value_heads * config.head_dim *
+                                           static_cast<int64_t>(sizeof(float));
+}
+
+double TimeBatch(const CsmForConditionalGeneration& model, int64_t batch, int64_t num_frames) {
+  std::vector<Clock::time_point> ends;
+  GenerateCallbacks callbacks = NeverEnding();
+  callbacks.on_frame = [&](int sequence, std::span<const int32_t>) {
+    if (sequence == batch - 1) ends.push_back(Clock::now());
+  };
+  constexpr int64_t kPrompt = 22;
+  model.generate(RandomPrompts(model.config(), batch, kPrompt), Greedy(num_frames), callbacks);
+  std::vector<double> frames;
+  for (size_t i = 1; i < ends.size(); ++i) frames.push_back(Milliseconds(ends[i - 1], ends[i]));
+  const double frame_ms = 1000 / model.config().codec_config.frame_rate;
+  return static_cast<double>(batch) * frame_ms / Median(frames);
+}
+
+PrefillTime TimePrefill(const CsmForConditionalGeneration& model, int64_t positions) {
+  const CsmBackboneModel::Impl& backbone = *model.impl().backbone;
+  const CsmInputs inputs = RandomPrompts(model.config(), 1, positions);
+  const StackInput row{.input_ids = inputs.rows[0].input_ids};
+  const CsmBackboneModel stack = model.backbone_model();
+  PrefillTime time;
+  time.seconds = TimeCall(positions < 1000 ? 2 : 1, [&] { stack.forward(row); }) / 1000;
+  time.mul_adds =
+      static_cast<double>(backbone.stack.weight_products()) * static_cast<double>(positions);
+  return time;
+}
+
+CodecTimes TimeCodec(const MimiModel& codec, int num_codebooks, double seconds) {
+  const MimiConfig& config = codec.config();
+  const auto num_frames = static_cast<int>(std::ceil(seconds * config.frame_rate));
+  Codes codes{num_codebooks, {}};
+  for (int i = 0; i < num_frames * num_codebooks; ++i) {
+    codes.data.push_back(static_cast<int32_t>(UniformAt(2, 0, static_cast<uint64_t>(i), 0) *
+                                              static_cast<double>(config.codebook_size)));
+  }
+  std::vector<float> samples(static_cast<size_t>(num_frames * config.frame_size()));
+  for (size_t i = 0; i < samples.size(); ++i) {
+    samples[i] = static_cast<float>(UniformAt(3, 0, i, 0)) - 0.5F;
+  }
+  const double audio_ms = 1000.0 * num_frames / config.frame_rate;
+  CodecTimes times;
+  times.decode = TimeCall(2, [&] { codec.decode(codes); }) / audio_ms;
+  times.encode = TimeCall(2, [&] { codec.encode(samples, num_codebooks); }) / audio_ms;
+  times.decode_step = TimeCall(1,
+                               [&] {
+                                 MimiModel::Decoder decoder(codec);
+                                 for (int t = 0; t < num_frames; ++t) {
+                                   const auto frame = codes.frame(t);
+                                   decoder.push({num_codebooks, {frame.begin(), frame.end()}});
+                                 }
+                               }) /
+                      audio_ms;
+  return times;
+}
+
+}  // namespace csm::engine
