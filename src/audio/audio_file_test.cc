@@ -20,7 +20,7 @@
 // libsndfile 1.2.0 forgets 6 KB of each damaged Ogg Vorbis file that it refuses to open.
 // Exported, because the sanitizer looks it up from its own library.
 extern "C" CSM_EXPORT const char* __lsan_default_suppressions();
-extern "C" const char* __lsan_default_suppressions() { return "leak:vorbis_info_init\n"; }
+extern "C" const char* __lsan_default_suppressions() { return "leak:libvorbis\n"; }
 
 namespace csm::audio {
 namespace {
