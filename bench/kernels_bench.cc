@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -14,6 +15,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/machine.h"
 #include "kernels/matmul.h"
+#include "kernels/packed.h"
 
 namespace csm::kernels {
 namespace {
@@ -22,6 +24,7 @@ struct Machine {
   Machine() : pool(NumThreads()) {
     read_bytes = MeasureReadBandwidth(pool);
     mul_adds = MeasureMulAddRate(pool);
+    int8_mul_adds = MeasureInt8Rate(pool);
   }
   static int NumThreads() {
     const char* wish = std::getenv("CSM_BENCH_THREADS");
@@ -30,6 +33,7 @@ struct Machine {
   ThreadPool pool;
   double read_bytes;
   double mul_adds;
+  double int8_mul_adds;
 };
 
 Machine& TheMachine() {
@@ -43,13 +47,26 @@ std::vector<float> Values(size_t n) {
   return values;
 }
 
-void Report(benchmark::State& state, double bytes, double mul_adds) {
+// The matrix in the form that kernels read, at `to`.
+void Store(const std::vector<float>& values, DType dtype, size_t cols, std::byte* to) {
+  if (!IsQuantized(dtype)) return Convert(values.data(), DType::kF32, to, dtype, values.size());
+  const size_t rows = values.size() / cols, row_bytes = cols / kBlock * BlockBytes(dtype);
+  std::vector<std::byte> blocks(rows * row_bytes);
+  QuantizeBlocks(values.data(), values.size(), dtype, blocks.data());
+  for (size_t row = 0; row < rows; row += kStripRows) {
+    PackStrip(blocks.data() + row * row_bytes, row_bytes, std::min(kStripRows, rows - row), cols,
+              dtype, to + row / kStripRows * StripBytes(dtype, cols));
+  }
+}
+
+void Report(benchmark::State& state, double bytes, double mul_adds, bool is_int8 = false) {
   const double seconds_to_rate = static_cast<double>(state.iterations());
   using benchmark::Counter;
   state.counters["of_read"] =
       Counter(bytes * seconds_to_rate / TheMachine().read_bytes, Counter::kIsRate);
-  state.counters["of_fma"] =
-      Counter(mul_adds * seconds_to_rate / TheMachine().mul_adds, Counter::kIsRate);
+  const double peak = is_int8 ? TheMachine().int8_mul_adds : TheMachine().mul_adds;
+  state.counters[is_int8 ? "of_int8" : "of_fma"] =
+      Counter(mul_adds * seconds_to_rate / peak, Counter::kIsRate);
 }
 
 // Arguments: rows of x, outputs, inputs, step from row to row of x (0: inputs), DType.
@@ -59,35 +76,47 @@ void BM_MatMul(benchmark::State& state) {
   const size_t cols = static_cast<size_t>(state.range(2));
   const size_t stride = state.range(3) == 0 ? cols : static_cast<size_t>(state.range(3));
   const DType dtype = static_cast<DType>(state.range(4));
-  const size_t bytes = outputs * cols * SizeOf(dtype);
+  const size_t bytes = BytesOf({nullptr, dtype, outputs, cols});
   // Copies beyond any cache, so each call reads its weights from memory as a step of the model
   // does.
   const size_t num_copies = std::max<size_t>(1, (size_t{256} << 20) / bytes);
   const std::vector<float> values = Values(outputs * cols);
-  std::vector<std::byte> weights(bytes * num_copies);
-  for (size_t i = 0; i < num_copies; ++i) {
-    Convert(values.data(), DType::kF32, weights.data() + i * bytes, dtype, values.size());
-  }
+  constexpr size_t kAlignment = 64;
+  std::vector<std::byte> buffer(bytes * num_copies + kAlignment);
+  void* weights = buffer.data();
+  size_t space = buffer.size();
+  std::align(kAlignment, bytes * num_copies, weights, space);
+  auto* first = static_cast<std::byte*>(weights);
+  Store(values, dtype, cols, first);
+  for (size_t i = 1; i < num_copies; ++i) std::memcpy(first + i * bytes, first, bytes);
   const std::vector<float> x = Values((rows - 1) * stride + cols);
   std::vector<float> y(rows * outputs);
   size_t copy = 0;
   for (auto _ : state) {
-    const MatrixView weight = {weights.data() + copy * bytes, dtype, outputs, cols};
+    const MatrixView weight = {first + copy * bytes, dtype, outputs, cols};
     MatMul({x.data(), rows, stride}, Product{weight, nullptr, y.data(), outputs, false},
            TheMachine().pool);
     copy = (copy + 1) % num_copies;
     benchmark::ClobberMemory();
   }
-  Report(state, static_cast<double>(bytes), static_cast<double>(rows * outputs * cols));
+  Report(state, static_cast<double>(bytes), static_cast<double>(rows * outputs * cols),
+         IsQuantized(dtype));
 }
 
 constexpr int64_t kF32 = static_cast<int64_t>(DType::kF32);
 constexpr int64_t kF16 = static_cast<int64_t>(DType::kF16);
 constexpr int64_t kBF16 = static_cast<int64_t>(DType::kBF16);
+constexpr int64_t kQ8 = static_cast<int64_t>(DType::kQ8_0);
+constexpr int64_t kQ4 = static_cast<int64_t>(DType::kQ4);
 
 void MatMulShapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"rows", "outputs", "inputs", "stride", "dtype"});
-  for (const int64_t dtype : {kF32, kF16, kBF16}) b->Args({1, 8192, 2048, 0, dtype});
+  for (const int64_t dtype : {kF32, kF16, kBF16, kQ8, kQ4}) b->Args({1, 8192, 2048, 0, dtype});
+  for (const int64_t dtype : {kQ8, kQ4}) {
+    b->Args({1, 512, 2048, 0, dtype});
+    b->Args({1, 1024, 8192, 0, dtype});
+    for (const int64_t rows : {2, 4, 8, 16, 126, 512}) b->Args({rows, 8192, 2048, 0, dtype});
+  }
   b->Args({1, 2048, 8192, 0, kBF16});
   b->Args({1, 2048, 2048, 0, kBF16});
   b->Args({1, 512, 2048, 0, kBF16});

@@ -36,7 +36,7 @@ struct BenchOptions {
   bool quick = false;
 };
 
-std::string TypeName(std::string type) { return type.empty() ? "as stored" : type; }
+std::string TypeName(const std::string& type) { return type.empty() ? "as stored" : type; }
 
 CsmForConditionalGeneration Load(const BenchOptions& options, const Runtime& runtime) {
   LoadOptions load{.runtime = runtime};
