@@ -35,9 +35,14 @@ inline constexpr int8_t kQ4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -1
 /// Bytes of a stored block.
 constexpr size_t BlockBytes(DType dtype) { return dtype == DType::kQ8_0 ? 34 : 18; }
 
-constexpr size_t TileBytes(DType dtype) { return dtype == DType::kQ8_0 ? 64 + 1024 : 64 + 512; }
+// Always inline: files for one instruction set each use these (packed_store.h says why).
+[[gnu::always_inline]] constexpr size_t TileBytes(DType dtype) {
+  return dtype == DType::kQ8_0 ? 64 + 1024 : 64 + 512;
+}
 constexpr size_t NumTiles(size_t cols) { return (cols + kTileCols - 1) / kTileCols; }
-constexpr size_t NumStrips(size_t rows) { return (rows + kStripRows - 1) / kStripRows; }
+[[gnu::always_inline]] constexpr size_t NumStrips(size_t rows) {
+  return (rows + kStripRows - 1) / kStripRows;
+}
 constexpr size_t StripBytes(DType dtype, size_t cols) { return NumTiles(cols) * TileBytes(dtype); }
 /// Bytes of a packed matrix.
 constexpr size_t PackedBytes(DType dtype, size_t rows, size_t cols) {

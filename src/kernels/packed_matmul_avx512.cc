@@ -62,7 +62,7 @@ struct Walk {
     const size_t num_tiles = task.x.num_tiles, num_strips = NumStrips(task.num_outputs);
     for (size_t c = 0; c < kS; ++c) {
       // Past the last: computed again, not stored.
-      const size_t s = std::min(strip + c * step, num_strips - 1);
+      const size_t s = Smaller(strip + c * step, num_strips - 1);
       tile[c] = task.strips + s * num_tiles * TileBytes(kType);
     }
     for (size_t r = 0; r < kR; ++r) {
