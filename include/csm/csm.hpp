@@ -537,7 +537,7 @@ class CSM_EXPORT Runtime {
 struct LoadOptions {
   /// Convert matrices to this type; none: as stored. Quantized products also round their input to
   /// int8 and so are near what f32 gives, not equal to it. Rows that are not a multiple of 32 long
-  /// stay f16. The codec is never converted.
+  /// stay 16-bit (f32 becomes f16). The codec is never converted.
   std::optional<DType> dtype;
   std::optional<Runtime> runtime;  ///< none: one of its own
 };
@@ -722,7 +722,8 @@ struct GenerateCallbacks {
   std::function<bool()> is_cancelled;
 };
 
-/// Where the time of generate() went, in seconds: the parts of all frames together.
+/// Where the time of generate() went, in seconds: the parts of all frames together, the choice of
+/// codes and the caller's callbacks included.
 struct GenerateTimes {
   double prefill = 0;        ///< the prompts' way through the backbone
   double backbone = 0;       ///< its steps, one a frame

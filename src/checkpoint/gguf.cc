@@ -77,10 +77,10 @@ class Parser {
 
  private:
   void ReadValue() {
-    const std::string key(cursor_.String());
+    const std::string_view key = cursor_.String();
     const auto type = cursor_.Value<uint32_t>();
     if (type == kGgufString) {
-      content_.strings[key] = std::string(cursor_.String());
+      content_.strings[key] = cursor_.String();
     } else if (type == kGgufArray) {
       SkipArray(key);
     } else {
@@ -171,8 +171,8 @@ class Parser {
     const uint64_t size = begin < file_.size() ? file_.size() - begin : 0;
     for (size_t i = 0; i < offsets_.size(); ++i) {
       TensorView& tensor = content_.tensors[i];
+      const uint64_t bytes = BytesOf(tensor);  // of an unknown type: that its shape is sane
       if (!tensor.other_dtype.empty()) continue;
-      const uint64_t bytes = BytesOf(tensor);
       if (offsets_[i] > size || bytes > size - offsets_[i]) {
         Fail<FormatError>("{} is truncated: tensor {} has {} bytes from byte {} of {}", source_,
                           QuoteName(tensor.name), bytes, offsets_[i], size);
@@ -208,8 +208,14 @@ GgufContent ParseGguf(std::span<const std::byte> file, std::string_view source) 
   return Parser(file, source).Parse();
 }
 
-GgufFile::GgufFile(const std::filesystem::path& path)
-    : file_(path), tensors_(ParseGguf(file_.bytes(), path.string()).tensors) {
+GgufFile::GgufFile(const std::filesystem::path& path) : file_(path) {
+  GgufContent content = ParseGguf(file_.bytes(), path.string());
+  const auto layout = content.strings.find(kGgufHeadLayoutKey);
+  if (layout == content.strings.end() || layout->second != kGgufHeadLayout) {
+    Fail<FormatError>("{} has no {} of \"{}\", expected a file made by \"csm quantize\"",
+                      path.string(), kGgufHeadLayoutKey, kGgufHeadLayout);
+  }
+  tensors_ = std::move(content.tensors);
   file_.Release(file_.bytes());  // the metadata's pages are not needed any more
 }
 
@@ -231,10 +237,10 @@ void GgufFile::Release(const TensorView& tensor) const { file_.Release(tensor.by
 
 std::optional<std::string> ReadGgufString(const std::filesystem::path& path, std::string_view key) {
   const MappedFile file(path);
-  GgufContent content = ParseGguf(file.bytes(), path.string());
+  const GgufContent content = ParseGguf(file.bytes(), path.string());
   const auto found = content.strings.find(key);
   if (found == content.strings.end()) return std::nullopt;
-  return std::move(found->second);
+  return std::string(found->second);
 }
 
 }  // namespace csm::checkpoint

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,9 +19,9 @@
 
 namespace csm::checkpoint {
 
-/// What a file says of itself. Tensors point into the file; metadata is kept if it is a string.
+/// What a file says of itself. Strings and tensors point into the file; other metadata is dropped.
 struct GgufContent {
-  std::map<std::string, std::string, std::less<>> strings;
+  std::map<std::string_view, std::string_view> strings;
   std::vector<TensorView> tensors;  ///< sorted by name
 };
 

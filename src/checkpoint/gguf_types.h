@@ -12,6 +12,10 @@ inline constexpr uint32_t kGgufVersion = 3;
 inline constexpr uint32_t kGgufUint32 = 4, kGgufString = 8, kGgufArray = 9;  // of metadata
 inline constexpr char kGgufAlignmentKey[] = "general.alignment";
 
+/// Says that codebooks_head is stored as quantization needs it, a row's inputs side by side.
+inline constexpr char kGgufHeadLayoutKey[] = "csm.codebooks_head_layout";
+inline constexpr char kGgufHeadLayout[] = "codebook, output, input";
+
 /// A type of tensors that is read here, by ggml's number.
 struct GgufType {
   uint32_t number;

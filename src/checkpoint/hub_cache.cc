@@ -94,6 +94,7 @@ fs::path ResolveModelDir(const fs::path& path) {
     Fail<FileError>("{} is a file, expected the folder of a checkpoint or a .gguf file",
                     path_or_name);
   }
+  if (path.extension() == ".gguf") Fail<FileError>("there is no file {}", QuoteName(path_or_name));
   if (!IsRepoId(path_or_name)) {
     Fail<FileError>("there is no folder {}", QuoteName(path_or_name));
   }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "checkpoint/csm_tensors.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/gguf_types.h"
 #include "checkpoint/json_file.h"
 #include "checkpoint/tensor_values.h"
 #include "kernels/elementwise.h"
@@ -34,7 +35,6 @@ struct Source {
 
   size_t cols() const { return static_cast<size_t>(shape.back()); }
   size_t rows() const { return NumElements(*tensor) / cols(); }
-  bool is_copied() const { return dtype == tensor->dtype && !transpose; }
   uint64_t num_bytes() const { return rows() * RowBytes(dtype, cols()); }
 };
 
@@ -58,43 +58,46 @@ class TensorConverter {
   TensorConverter(const Source& source, const TensorStore& store, ThreadPool& pool)
       : source_(source), store_(store), pool_(pool) {}
 
-  void WriteTo(const std::function<void(std::span<const std::byte>)>& sink) {
+  /// `on_chunk` is told how many stored bytes have been read.
+  void WriteTo(const std::function<void(std::span<const std::byte>)>& sink,
+               const std::function<void(int64_t bytes)>& on_chunk) {
     const size_t cols = source_.cols(), rows = source_.rows();
     const size_t row_bytes = RowBytes(source_.dtype, cols);
     const size_t step = std::max<size_t>(kChunkWeights / cols, 1);
-    std::vector<float> values(step * cols);
+    // All that the tasks need: they may not fail to get memory.
+    std::vector<float> values(step * cols), back(step * cols);
     std::vector<std::byte> bytes(step * row_bytes);
+    std::vector<double> errors(step), norms(step);
     for (size_t begin = 0; begin < rows; begin += step) {
       const size_t count = std::min(step, rows - begin);
-      std::vector<double> errors(count), norms(count);
+      for (size_t i = 0; i < count; ++i) LoadRow(source_, begin + i, values.data() + i * cols);
       pool_.ParallelFor(count, [&](size_t i) {
-        float* row = values.data() + i * cols;
-        LoadRow(source_, begin + i, row);
-        ConvertRow(row, bytes.data() + i * row_bytes, errors[i], norms[i]);
+        ConvertRow(values.data() + i * cols, bytes.data() + i * row_bytes, back.data() + i * cols,
+                   errors[i], norms[i]);
       });
       for (size_t i = 0; i < count; ++i) {
         error_ += errors[i];
         norm_ += norms[i];
       }
       sink({bytes.data(), count * row_bytes});
-      if (!source_.transpose) ReleaseUpTo(begin + count);
+      ReleaseUpTo(begin + count);
+      on_chunk(static_cast<int64_t>(count * cols * kernels::SizeOf(source_.tensor->dtype)));
     }
-    store_.Release(*source_.tensor);
   }
 
   double relative_error() const { return norm_ > 0 ? std::sqrt(error_ / norm_) : 0; }
 
  private:
-  void ConvertRow(const float* row, std::byte* to, double& error, double& norm) const {
+  void ConvertRow(const float* row, std::byte* to, float* back, double& error, double& norm) const {
     const size_t cols = source_.cols();
-    std::vector<float> back(cols);
     if (kernels::IsQuantized(source_.dtype)) {
       kernels::QuantizeBlocks(row, cols, source_.dtype, to);
-      kernels::DequantizeBlocks(to, cols, source_.dtype, back.data());
+      kernels::DequantizeBlocks(to, cols, source_.dtype, back);
     } else {
       kernels::Convert(row, DType::kF32, to, source_.dtype, cols);
-      kernels::Convert(to, source_.dtype, back.data(), DType::kF32, cols);
+      kernels::Convert(to, source_.dtype, back, DType::kF32, cols);
     }
+    error = norm = 0;
     for (size_t i = 0; i < cols; ++i) {
       const double difference = double{back[i]} - row[i];
       error += difference * difference;
@@ -102,7 +105,12 @@ class TensorConverter {
     }
   }
 
+  // Of a transposed tensor, whole matrices are done only.
   void ReleaseUpTo(size_t row) const {
+    if (source_.transpose) {
+      const auto rows_per_matrix = static_cast<size_t>(source_.shape[source_.shape.size() - 2]);
+      row = row / rows_per_matrix * rows_per_matrix;
+    }
     TensorView done = *source_.tensor;
     done.bytes = done.bytes.first(row * source_.cols() * kernels::SizeOf(done.dtype));
     store_.Release(done);
@@ -146,14 +154,18 @@ std::string_view TypeName(DType dtype) {
   return kNames[static_cast<size_t>(dtype)];
 }
 
+// The folder's name; of "DIR/" and ".", too.
+std::string ModelName(const std::filesystem::path& dir) {
+  std::error_code error;
+  return std::filesystem::canonical(dir, error).filename().string();
+}
+
 std::vector<std::pair<std::string, std::string>> Metadata(const CsmCheckpoint& checkpoint,
                                                           DType dtype) {
   std::vector<std::pair<std::string, std::string>> strings = {
-      {"general.architecture", "csm"},
-      {"general.name", std::filesystem::absolute(checkpoint.dir).filename().string()},
-      {"general.quantized_by", "csm quantize"},
-      {"csm.matrix_type", std::string(TypeName(dtype))},
-      {"csm.codebooks_head_layout", "codebook, output, input"},
+      {"general.architecture", "csm"},          {"general.name", ModelName(checkpoint.dir)},
+      {"general.quantized_by", "csm quantize"}, {"csm.matrix_type", std::string(TypeName(dtype))},
+      {kGgufHeadLayoutKey, kGgufHeadLayout},
   };
   for (const char* name :
        {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
@@ -182,10 +194,8 @@ std::vector<QuantizedTensor> QuantizeCheckpoint(
     const Source& source = sources[i];
     const auto write = [&, i](const std::function<void(std::span<const std::byte>)>& sink) {
       TensorConverter converter(sources[i], *checkpoint.tensors, pool);
-      converter.WriteTo(sink);
+      converter.WriteTo(sink, [&](int64_t bytes) { progress(done += bytes, total); });
       results[i].relative_error = converter.relative_error();
-      done += std::ssize(sources[i].tensor->bytes);
-      progress(done, total);
     };
     results[i] = {source.tensor->name, source.dtype,
                   static_cast<int64_t>(NumElements(*source.tensor)),

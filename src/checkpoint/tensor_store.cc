@@ -140,6 +140,11 @@ std::optional<fs::path> WeightsNamedByConfig(const fs::path& dir) {
                       torch_file);
     }
   }
+  for (const auto& entry : fs::directory_iterator(dir, error)) {
+    if (entry.path().extension() != ".gguf") continue;
+    Fail<FileError>("{} has no safetensors weights; to use {}, give the file itself", dir.string(),
+                    entry.path().filename().string());
+  }
   Fail<FileError>("{} has no weights, expected model.safetensors or model.safetensors.index.json",
                   dir.string());
 }

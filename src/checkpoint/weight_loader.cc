@@ -152,23 +152,26 @@ DType WeightLoader::TypeFor(DType stored, size_t cols) const {
 }
 
 void WeightLoader::PackRows(const std::byte* from, DType stored, DType dtype, size_t rows,
-                            size_t cols, std::byte* to) const {
+                            size_t cols, std::byte* to) {
   const size_t block_row_bytes = RowBytes(dtype, cols), stored_row_bytes = RowBytes(stored, cols);
+  // All that the tasks need: they may not fail to get memory.
+  const std::byte* blocks = from;
+  if (stored != dtype) {
+    rows_f32_.resize(rows * cols);
+    quantized_.resize(rows * block_row_bytes);
+    for (size_t r = 0; r < rows; ++r) {
+      LoadRow(from + r * stored_row_bytes, stored, cols, rows_f32_.data() + r * cols);
+    }
+    blocks = quantized_.data();
+  }
   const auto pack_strip = [&](size_t strip) {
     const size_t first = strip * kernels::kStripRows;
     const size_t count = std::min(kernels::kStripRows, rows - first);
-    const std::byte* blocks = from + first * stored_row_bytes;
-    std::vector<std::byte> quantized;
     if (stored != dtype) {
-      std::vector<float> row(cols);
-      quantized.resize(count * block_row_bytes);
-      for (size_t r = 0; r < count; ++r) {
-        LoadRow(blocks + r * stored_row_bytes, stored, cols, row.data());
-        kernels::QuantizeBlocks(row.data(), cols, dtype, quantized.data() + r * block_row_bytes);
-      }
-      blocks = quantized.data();
+      kernels::QuantizeBlocks(rows_f32_.data() + first * cols, count * cols, dtype,
+                              quantized_.data() + first * block_row_bytes);
     }
-    kernels::PackStrip(blocks, block_row_bytes, count, cols, dtype,
+    kernels::PackStrip(blocks + first * block_row_bytes, block_row_bytes, count, cols, dtype,
                        to + strip * kernels::StripBytes(dtype, cols));
   };
   const size_t num_strips = kernels::NumStrips(rows);

@@ -59,12 +59,14 @@ class WeightLoader {
                            const TensorView* releasable);
   /// Packs rows, quantizing them unless they are stored as `dtype`.
   void PackRows(const std::byte* from, DType stored, DType dtype, size_t rows, size_t cols,
-                std::byte* to) const;
+                std::byte* to);
   const TensorView& Get(std::string_view name, std::span<const int64_t> shape) const;
   const TensorView& GetFloats(std::string_view name, std::span<const int64_t> shape) const;
   std::shared_ptr<Memory> memory_;
   std::optional<DType> dtype_;
   ThreadPool* pool_;
+  std::vector<float> rows_f32_;                        // of PackRows
+  std::vector<std::byte> quantized_;                   // of PackRows
   std::map<std::string, kernels::MatrixView> loaded_;  // Matrix() by name
 };
 

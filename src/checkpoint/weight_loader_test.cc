@@ -9,6 +9,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "checkpoint/test_files.h"
+#include "kernels/packed.h"
 
 namespace csm::checkpoint {
 namespace {
@@ -162,6 +163,32 @@ TEST_F(WeightLoaderTest, NamesTensorsAtFault) {
               HasSubstr("matrix has shape [2, 3], expected [3, 2]"));
   EXPECT_THAT(MessageOf<FormatError>([&] { loader.Vector("long", 1); }),
               HasSubstr("has type I64, expected F32, F16 or BF16"));
+}
+
+// Larger than what is packed at a time, with a last strip and a last tile that are not full.
+TEST_F(WeightLoaderTest, PacksLargeMatricesPieceByPiece) {
+  constexpr int64_t kRows = 45003, kCols = 96;
+  std::vector<float> values(static_cast<size_t>(kRows * kCols));
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<float>(static_cast<int>(i * 7919 % 2001) - 1000) / 500;
+  }
+  const TemporaryFolder dir;
+  WriteText(dir / "model.safetensors",
+            Safetensors({{"m", "F32", {kRows, kCols}, FloatBytes(values)}}));
+  ThreadPool pool(2);
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4}) {
+    WeightLoader loader(OpenTensors(dir.path()), dtype, &pool);
+    const kernels::MatrixView matrix = loader.Matrix("m", kRows, kCols);
+    ASSERT_EQ(matrix.dtype, dtype);
+    std::vector<std::byte> blocks(kCols / kernels::kBlock * kernels::BlockBytes(dtype));
+    std::vector<float> actual(kCols), expected(kCols);
+    for (const size_t row : {0, 15, 16, 43675, 43676, 43679, 43680, 45001, 45002}) {
+      kernels::QuantizeBlocks(values.data() + row * kCols, kCols, dtype, blocks.data());
+      kernels::DequantizeBlocks(blocks.data(), kCols, dtype, expected.data());
+      kernels::UnpackRow(matrix, row, actual.data());
+      EXPECT_EQ(actual, expected) << row;
+    }
+  }
 }
 
 }  // namespace

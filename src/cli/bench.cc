@@ -14,6 +14,7 @@
 #include "engine/csm_model.h"
 #include "engine/speed.h"
 #include "kernels/machine.h"
+#include "kernels/packed_matmul.h"
 
 namespace csm::cli {
 namespace {
@@ -51,7 +52,7 @@ CsmForConditionalGeneration Load(const BenchOptions& options, const Runtime& run
 Json Batches(const CsmForConditionalGeneration& model) {
   Json json;
   for (const int64_t batch : {1, 2, 4, 8, 16}) {
-    const double speed = engine::TimeBatch(model, batch, batch > 4 ? 5 : 8);
+    const double speed = engine::TimeBatch(model, batch, /*num_frames=*/batch > 4 ? 5 : 8);
     Say("{:>2} streams: {:.2f} s of audio a second", batch, speed);
     json[std::to_string(batch)] = {{"audio_s_per_s", speed}};
   }
@@ -60,27 +61,27 @@ Json Batches(const CsmForConditionalGeneration& model) {
 
 Json Prefills(const CsmForConditionalGeneration& model, double peak) {
   Json json;
-  for (const int64_t wanted : {100, 512, 2000}) {
-    const int64_t positions = std::min(wanted, model.config().max_position_embeddings - 1);
+  for (const int64_t positions : {100, 512, 2000}) {
+    if (positions > model.config().max_position_embeddings) continue;
     const engine::PrefillTime time = engine::TimePrefill(model, positions);
     const double tokens_per_s = static_cast<double>(positions) / time.seconds;
     const double peak_share = time.mul_adds / time.seconds / peak;
     Say("prompt of {}: {:.0f} positions a second, {:.0f} % of the peak", positions, tokens_per_s,
         100 * peak_share);
-    json[std::to_string(wanted)] = {{"tokens_per_s", tokens_per_s}, {"peak_share", peak_share}};
+    json[std::to_string(positions)] = {{"tokens_per_s", tokens_per_s}, {"peak_share", peak_share}};
   }
   return json;
 }
 
 Json CacheLengths(const CsmForConditionalGeneration& model) {
   Json json;
-  for (const int64_t wanted : {0, 512, 1024, 2000}) {
-    constexpr int64_t kFrames = 6;
-    const int64_t prompt =
-        std::clamp<int64_t>(wanted, 1, model.config().max_position_embeddings - kFrames);
+  constexpr int64_t kFrames = 6;
+  for (const int64_t positions : {0, 512, 1024, 2000}) {
+    if (positions + kFrames > model.config().max_position_embeddings) continue;
+    const int64_t prompt = std::max<int64_t>(positions, 1);  // there is no empty one
     const double ms = engine::TimeFrames(model, prompt, kFrames, /*with_audio=*/false).median;
-    Say("{:>4} positions in the cache: {:.1f} ms a frame", wanted, ms);
-    json[std::to_string(wanted)] = ms;
+    Say("{:>4} positions in the cache: {:.1f} ms a frame", positions, ms);
+    json[std::to_string(positions)] = ms;
   }
   return json;
 }
@@ -109,26 +110,37 @@ int Run(const BenchOptions& options) {
   CheckTextWritable(options.json);
   const Runtime runtime(options.threads);
   ThreadPool& pool = runtime.impl()->pool;
-  const double bandwidth = kernels::MeasureReadBandwidth(pool);
-  Say("{} threads, {}; memory reads at {:.1f} GB/s", runtime.num_threads(),
-      kernels::InstructionSet(), bandwidth / 1e9);
   const auto model = Load(options, runtime);
+  const std::string_view int8_kernel = kernels::PackedTargets().front().name;
+  Say("{} threads, {}, quantized products by {}", runtime.num_threads(), kernels::InstructionSet(),
+      int8_kernel);
 
   Json json;
   json["threads"] = runtime.num_threads();
   json["type"] = TypeName(options.type);
   json["instruction_set"] = kernels::InstructionSet();
-  constexpr int64_t kPrompt = 22, kFrames = 25;
-  const engine::FrameTimes frame = engine::TimeFrames(model, kPrompt, kFrames, /*with_audio=*/true);
-  const int64_t bytes = engine::BytesPerFrame(model, kPrompt + kFrames / 2);
+  json["int8_kernel"] = int8_kernel;
+  const int64_t positions = model.config().max_position_embeddings;
+  const int64_t prompt = std::min<int64_t>(22, positions / 2);
+  const int64_t frames = std::min<int64_t>(25, positions - prompt);
+  if (frames < 3) {
+    Fail<ArgumentError>("the model has {} positions; bench needs at least 6", positions);
+  }
+  const engine::FrameTimes frame = engine::TimeFrames(model, prompt, frames, /*with_audio=*/true);
+  const int64_t peak_memory =
+      PeakResidentBytes();  // before the gigabyte that bandwidth is read from
+  const double bandwidth = kernels::MeasureReadBandwidth(pool);
+  const int64_t bytes = engine::BytesPerFrame(model, prompt + frames / 2);
   const double frame_ms = 1000 / model.config().codec_config.frame_rate;
   const double limit_share = static_cast<double>(bytes) / bandwidth * 1e3 / frame.median;
   Say("frame: {:.1f} ms (RTF {:.2f}): backbone {:.1f}, depth decoder {:.1f}, heads {:.1f}; p95 "
       "{:.1f}",
       frame.median, frame.median / frame_ms, frame.backbone, frame.depth_decoder, frame.heads,
       frame.p95);
-  Say("{:.2f} GB a frame: {:.0f} % of the limit; first audio after {:.0f} ms",
-      static_cast<double>(bytes) / 1e9, 100 * limit_share, frame.ttfa);
+  Say("{:.2f} GB a frame, memory reads at {:.1f} GB/s: {:.0f} % of the limit",
+      static_cast<double>(bytes) / 1e9, bandwidth / 1e9, 100 * limit_share);
+  Say("first audio after {:.0f} ms; peak memory {:.0f} MB", frame.ttfa,
+      static_cast<double>(peak_memory) / 1e6);
   json["frame_ms"] = {{"median", frame.median},
                       {"p95", frame.p95},
                       {"backbone", frame.backbone},
@@ -139,6 +151,7 @@ int Run(const BenchOptions& options) {
   json["bandwidth_gb_s"] = bandwidth / 1e9;
   json["limit_share"] = limit_share;
   json["ttfa_ms"] = frame.ttfa;
+  json["peak_memory_bytes"] = peak_memory;
   if (!options.quick) {
     const double int8_peak = IsQuantizedModel(model) ? kernels::MeasureInt8Rate(pool) : 0;
     const double peak = int8_peak > 0 ? int8_peak : kernels::MeasureMulAddRate(pool);
@@ -148,8 +161,6 @@ int Run(const BenchOptions& options) {
     json["kv"] = CacheLengths(model);
     json["codec"] = Codec(model);
   }
-  json["peak_memory_bytes"] = PeakResidentBytes();
-  Say("peak memory {:.0f} MB", static_cast<double>(PeakResidentBytes()) / 1e6);
   if (!options.json.empty()) WriteText(options.json, json.dump(2) + "\n");
   return kExitOk;
 }
@@ -160,7 +171,9 @@ void AddBench(CLI::App& app, Action& action) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Measure speed, and the share of the machine's");
   command->footer(kFooter);
-  options->model.AddModelTo(*command);
+  options->model.AddModelTo(*command)->description(
+      "Checkpoint folder, GGUF file, or the name of a model in the Hugging\n"
+      "Face cache (default: made-up weights)");
   command->add_option("--geometry", options->geometry, "Made-up weights of this size (default)")
       ->type_name("csm-1b");
   command->add_option("--type", options->type, "Type of the matrices (default: bf16, or as stored)")

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@ double Milliseconds(Clock::time_point from, Clock::time_point to) {
 }
 
 double Quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
   return values[std::min(values.size() - 1,
                          static_cast<size_t>(share * static_cast<double>(values.size())))];
@@ -57,11 +59,12 @@ GenerationConfig Greedy(int64_t num_frames) {
   return config;
 }
 
-// A frame of end codes would stop a sequence early: one code is kept from being 0.
-GenerateCallbacks NeverEnding() {
+// A frame of end codes would stop a sequence early: codebook 0 never has one.
+GenerateCallbacks NeverEnding(const CsmConfig& config) {
   GenerateCallbacks callbacks;
-  callbacks.logits_processor = [](int, int, int codebook, std::span<float> logits) {
-    if (codebook == 0) logits[0] = -1e30F;
+  const auto end = static_cast<size_t>(config.codebook_eos_token_id);
+  callbacks.logits_processor = [end](int, int, int codebook, std::span<float> logits) {
+    if (codebook == 0) logits[end] = -std::numeric_limits<float>::infinity();
   };
   return callbacks;
 }
@@ -71,7 +74,7 @@ GenerateCallbacks NeverEnding() {
 FrameTimes TimeFrames(const CsmForConditionalGeneration& model, int64_t prompt, int64_t num_frames,
                       bool with_audio) {
   std::vector<Clock::time_point> ends;
-  GenerateCallbacks callbacks = NeverEnding();
+  GenerateCallbacks callbacks = NeverEnding(model.config());
   callbacks.on_frame = [&](int, std::span<const int32_t>) { ends.push_back(Clock::now()); };
   FrameTimes times;
   const auto start = Clock::now();
@@ -109,7 +112,7 @@ int64_t BytesPerFrame(const CsmForConditionalGeneration& model, int64_t position
 
 double TimeBatch(const CsmForConditionalGeneration& model, int64_t batch, int64_t num_frames) {
   std::vector<Clock::time_point> ends;
-  GenerateCallbacks callbacks = NeverEnding();
+  GenerateCallbacks callbacks = NeverEnding(model.config());
   callbacks.on_frame = [&](int sequence, std::span<const int32_t>) {
     if (sequence == batch - 1) ends.push_back(Clock::now());
   };

@@ -125,7 +125,11 @@ void MatMulPacked(const RowsView& x, std::span<const Product> products, ThreadPo
   const size_t cols = products[0].weight.cols;
   const QuantizedRows rows = buffer.Quantize(x, cols, pool);
   size_t total_strips = 0;
-  for (const Product& product : products) total_strips += NumStrips(product.weight.rows);
+  for (const Product& product : products) {
+    assert(product.weight.cols == cols);
+    total_strips += NumStrips(product.weight.rows);
+  }
+  if (total_strips == 0) return;
   const bool inline_only = x.num_rows * total_strips * kStripRows * cols < kMinParallelWork;
   const size_t num_wanted = inline_only ? 1 : kTasksPerThread * pool.num_threads();
   constexpr size_t kUnit = 4;  // strips that a kernel reads side by side

@@ -35,7 +35,7 @@ float SignedLargest(const float* x) {
 void QuantizeQ8(const float* x, std::byte* block) {
   const float scale = std::abs(SignedLargest(x)) / 127.0F;
   StoreF16(scale, block);
-  const float inverse = std::isfinite(scale) && scale > 0 ? 1.0F / scale : 0.0F;
+  const float inverse = scale > 0 && std::isfinite(1.0F / scale) ? 1.0F / scale : 0.0F;
   for (size_t i = 0; i < kBlock; ++i) {
     const float q = inverse == 0 ? 0.0F : std::nearbyint(x[i] * inverse);
     block[2 + i] = static_cast<std::byte>(static_cast<int8_t>(std::clamp(q, -127.0F, 127.0F)));

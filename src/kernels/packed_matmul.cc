@@ -27,7 +27,10 @@ float QuantizeBlock(const float* x, int8_t* q, int32_t& sum) {
     largest = hn::Max(largest, magnitude);
     total = hn::Add(total, magnitude);
   }
-  const float max = hn::GetLane(hn::MaxOfLanes(df, largest));
+  float max = hn::GetLane(hn::MaxOfLanes(df, largest));
+  // 127 / max would be infinite below 4e-37: nothing a network computes with.
+  constexpr float kLeast = 1e-30F;
+  if (max < kLeast) max = 0;
   const VF inverse = hn::Set(df, max > 0 ? 127.0F / max : 0.0F);
   const hn::RebindToSigned<DF> di;
   alignas(64) int32_t rounded[kBlock];
@@ -57,9 +60,14 @@ namespace {
 
 HWY_EXPORT(QuantizeBlock);
 
+template <typename T>
+void Grow(std::vector<T>& buffer, size_t size) {
+  if (buffer.size() < size) buffer.resize(size);
+}
+
 }  // namespace
 
-#if HWY_ARCH_X86
+#if HWY_ARCH_X86_64
 void RunPackedAvx512(const PackedTask& task);
 int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds);
 void RunPackedAvx2(const PackedTask& task);
@@ -69,11 +77,9 @@ int32_t MultiplyManyAvx2(size_t rounds, size_t& num_mul_adds);
 QuantizedRows QuantizedBuffer::Quantize(const RowsView& x, size_t cols, ThreadPool& pool) {
   const size_t num_tiles = NumTiles(cols), num_blocks = cols / kBlock;
   const size_t padded = num_tiles * kTileCols;
-  if (q_.size() < x.num_rows * padded) {
-    q_.resize(x.num_rows * padded);
-    scales_.resize(x.num_rows * num_tiles * 2);
-    corrections_.resize(x.num_rows * num_tiles * 2);
-  }
+  Grow(q_, x.num_rows * padded);
+  Grow(scales_, x.num_rows * num_tiles * 2);
+  Grow(corrections_, x.num_rows * num_tiles * 2);
   const auto quantize_row = [&](size_t r) {
     int8_t* q = q_.data() + r * padded;
     float* scales = scales_.data() + r * num_tiles * 2;
@@ -100,7 +106,7 @@ QuantizedRows QuantizedBuffer::Quantize(const RowsView& x, size_t cols, ThreadPo
 std::span<const PackedTarget> PackedTargets() {
   static const std::vector<PackedTarget> targets = [] {
     std::vector<PackedTarget> found;
-#if HWY_ARCH_X86
+#if HWY_ARCH_X86_64
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl")) {
       found.push_back({"AVX512_VNNI", RunPackedAvx512, MultiplyManyAvx512});

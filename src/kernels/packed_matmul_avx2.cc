@@ -1,5 +1,5 @@
 // PackedTask with AVX2: vpmaddubsw multiplies unsigned by signed bytes and adds pairs in 16 bits.
-// |w| * (x with w's sign) cannot overflow there: 2 * 127 * 127 < 2^15, since no weight is -128.
+// |w| * (x with w's sign) cannot overflow there: 2 * 128 * 127 < 2^15.
 #include <immintrin.h>
 
 #include "kernels/packed_store.h"

@@ -94,6 +94,9 @@ TEST(PackedTest, BlocksOfOneKind) {
         EXPECT_NEAR(value, constant, std::abs(constant) * 2e-3F);
       }
     }
+    for (const float value : round_trip(std::vector<float>(kBlock, 1e-40F))) {
+      EXPECT_LT(std::abs(value), 1e-6F);
+    }
     std::vector<float> bad(kBlock, 1.0F);
     for (const float value : {NAN, inf}) {
       bad[7] = value;
@@ -182,6 +185,7 @@ TEST_P(QuantizeRowsTest, RoundsToNearestEvenAndShowsWhatIsNotFinite) {
   constexpr size_t kCols = 96;  // one tile and a half
   std::vector<float> x = Random(6).Normals(5 * kCols);
   std::fill_n(x.begin() + kCols, kBlock, 0.0F);
+  std::fill_n(x.begin() + kCols + kBlock, kBlock, 1e-40F);  // as good as 0
   x[2 * kCols + 40] = std::numeric_limits<float>::infinity();
   x[3 * kCols + 1] = std::numeric_limits<float>::quiet_NaN();
   QuantizedBuffer buffer;
@@ -199,7 +203,7 @@ TEST_P(QuantizeRowsTest, RoundsToNearestEvenAndShowsWhatIsNotFinite) {
         if (is_bad || b == 3) {
           EXPECT_EQ(q[i], 0);
         } else {
-          EXPECT_NEAR(scale * q[i], x[r * kCols + b * kBlock + i], 0.5001F * scale);
+          EXPECT_NEAR(scale * q[i], x[r * kCols + b * kBlock + i], 0.5001F * scale + 1e-30F);
         }
       }
       EXPECT_EQ(rows.corrections[r * 4 + b], -128 * sum);

@@ -175,8 +175,9 @@ class Bench(CsmTest):
         out, err = self.csm("bench", "--model", TINY, "--type", "q8_0", "--threads", "1", "--json", "-")
         figures = json.loads(out)
         self.assertEqual(set(figures["batches"]), {"1", "2", "4", "8", "16"})
-        self.assertEqual(set(figures["prefill"]), {"100", "512", "2000"})
-        self.assertEqual(set(figures["kv"]), {"0", "512", "1024", "2000"})
+        self.assertEqual(set(figures["prefill"]), {"100", "512"})  # of the model's 512 positions
+        self.assertEqual(set(figures["kv"]), {"0"})
+        self.assertLess(figures["peak_memory_bytes"], 500e6)
         self.assertEqual(figures["threads"], 1)
         flat = [
             *figures["frame_ms"].values(), *figures["kv"].values(), *figures["codec"].values(),
