@@ -197,14 +197,14 @@ void Run(const PackedTask& task) {
 int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds) {
   constexpr size_t kChains = 12;  // more than latency times instructions a cycle
   __m512i sums[kChains];
-  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
-  const __m512i w = _mm512_set1_epi8(3), x = _mm512_set1_epi8(-2);
-  for (size_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
-    for (__m512i& sum : sums) {
-      sum = _mm512_dpbusd_epi32(sum, w, x);
-      asm volatile("" : "+v"(sum));  // or the compiler would multiply once by the rounds
-    }
+  for (size_t k = 0; k < kChains; ++k) sums[k] = _mm512_set1_epi32(static_cast<int32_t>(k));
+  __m512i w = _mm512_set1_epi8(3);
+  const __m512i x = _mm512_set1_epi8(-2);
+  for (size_t i = 0; i < rounds; ++i) {
+    asm volatile("" : "+v"(w));  // or the compiler would multiply once by the rounds
+#pragma GCC unroll 12
+    for (size_t k = 0; k < kChains; ++k) sums[k] = _mm512_dpbusd_epi32(sums[k], w, x);
   }
   for (size_t k = 1; k < kChains; ++k) sums[0] = _mm512_add_epi32(sums[0], sums[k]);
   num_mul_adds = rounds * kChains * 64;
