@@ -10,9 +10,7 @@
 #include "audio/audio_file.h"
 
 // libsndfile 1.2.0 forgets 6 KB of each damaged Ogg Vorbis file that it refuses to open.
-extern "C" CSM_EXPORT const char* __lsan_default_suppressions() {
-  return "leak:libvorbis\n";
-}
+extern "C" CSM_EXPORT const char* __lsan_default_suppressions() { return "leak:libvorbis\n"; }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // A few bytes of FLAC can stand for hours of silence; ten seconds show what there is to see.
