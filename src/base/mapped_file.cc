@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <cstring>
 
 #include "base/error.h"
+#include "base/pages.h"
 
 namespace csm {
 
@@ -39,14 +39,6 @@ MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
-void MappedFile::Release(std::span<const std::byte> part) const {
-  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
-  if (begin < end) {
-    // A hint: failure leaves the pages resident, which is only slower.
-    (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-  }
-}
+void MappedFile::Release(std::span<const std::byte> part) const { ReleasePages(part); }
 
 }  // namespace csm

@@ -35,6 +35,13 @@ class ThreadPool {
                            }});
   }
 
+  /// The same, on the calling thread alone unless the work is worth waking others for.
+  template <typename Task>
+  void ParallelForIf(bool is_worth_it, size_t num_tasks, const Task& task) {
+    if (is_worth_it) return ParallelFor(num_tasks, task);
+    for (size_t i = 0; i < num_tasks; ++i) task(i);
+  }
+
  private:
   struct TaskRef {
     const void* object = nullptr;

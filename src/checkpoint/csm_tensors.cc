@@ -189,6 +189,10 @@ bool IsIgnoredTensor(std::string_view name) {
   return name.ends_with(".codebook.initialized") || name.ends_with("rotary_emb.inv_freq");
 }
 
+bool IsModelMatrix(const TensorView& tensor) {
+  return tensor.shape.size() > 1 && !tensor.name.starts_with(kCodecPrefix);
+}
+
 void CheckTensors(const TensorStore& store, const std::vector<TensorSpec>& specs,
                   const std::string& prefix) {
   Problems problems;

@@ -33,6 +33,10 @@ std::vector<TensorSpec> MimiTensors(const MimiConfig& config, const std::string&
 /// type and shape) and RoPE tables, which older versions of transformers stored.
 bool IsIgnoredTensor(std::string_view name);
 
+/// Whether a dtype asked for applies to a tensor: the matrices outside the codec. Norms and biases
+/// are used in f32.
+bool IsModelMatrix(const TensorView& tensor);
+
 /// Compares `store` with `specs`. Throws FormatError naming every missing, extra, misshapen or
 /// unreadable tensor, the first 1,000, then a count. Tensors whose name does not start with
 /// `prefix` are not extra, but none of our business.

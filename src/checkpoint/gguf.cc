@@ -1,6 +1,5 @@
 #include "checkpoint/gguf.h"
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -183,15 +182,7 @@ class Parser {
       }
       tensor.bytes = file_.subspan(begin + offsets_[i], bytes);
     }
-    auto& tensors = content_.tensors;
-    std::sort(tensors.begin(), tensors.end(),
-              [](const TensorView& a, const TensorView& b) { return a.name < b.name; });
-    const auto twin = std::adjacent_find(
-        tensors.begin(), tensors.end(),
-        [](const TensorView& a, const TensorView& b) { return a.name == b.name; });
-    if (twin != tensors.end()) {
-      Fail<FormatError>("{}: there are two tensors named {}", source_, QuoteName(twin->name));
-    }
+    SortByName(content_.tensors, source_);
   }
 
   std::span<const std::byte> file_;
@@ -208,32 +199,15 @@ GgufContent ParseGguf(std::span<const std::byte> file, std::string_view source) 
   return Parser(file, source).Parse();
 }
 
-GgufFile::GgufFile(const std::filesystem::path& path) : file_(path) {
-  GgufContent content = ParseGguf(file_.bytes(), path.string());
+GgufFile::GgufFile(const std::filesystem::path& path) : MappedTensors(path) {
+  GgufContent content = ParseGguf(file().bytes(), path.string());
   const auto layout = content.strings.find(kGgufHeadLayoutKey);
   if (layout == content.strings.end() || layout->second != kGgufHeadLayout) {
     Fail<FormatError>("{} has no {} of \"{}\", expected a file made by \"csm quantize\"",
                       path.string(), kGgufHeadLayoutKey, kGgufHeadLayout);
   }
-  tensors_ = std::move(content.tensors);
-  file_.Release(file_.bytes());  // the metadata's pages are not needed any more
+  Set(std::move(content.tensors));
 }
-
-const TensorView* GgufFile::Find(std::string_view name) const {
-  const auto found = std::lower_bound(
-      tensors_.begin(), tensors_.end(), name,
-      [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
-  return found != tensors_.end() && found->name == name ? &*found : nullptr;
-}
-
-std::vector<std::string> GgufFile::Names() const {
-  std::vector<std::string> names;
-  names.reserve(tensors_.size());
-  for (const TensorView& tensor : tensors_) names.push_back(tensor.name);
-  return names;
-}
-
-void GgufFile::Release(const TensorView& tensor) const { file_.Release(tensor.bytes); }
 
 std::optional<std::string> ReadGgufString(const std::filesystem::path& path, std::string_view key) {
   const MappedFile file(path);

@@ -14,8 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/mapped_file.h"
-#include "checkpoint/tensor_store.h"
+#include "checkpoint/mapped_tensors.h"
 
 namespace csm::checkpoint {
 
@@ -30,20 +29,12 @@ struct GgufContent {
 GgufContent ParseGguf(std::span<const std::byte> file, std::string_view source);
 
 /// Tensors of one mapped file.
-class GgufFile final : public TensorStore {
+class GgufFile final : public MappedTensors {
  public:
   explicit GgufFile(const std::filesystem::path& path);
 
-  const TensorView* Find(std::string_view name) const override;
-  std::vector<std::string> Names() const override;
-  void Release(const TensorView& tensor) const override;
-  const std::filesystem::path& path() const override { return file_.path(); }
   /// Quantization needs a row's inputs side by side.
   bool HasTransposedHeads() const override { return true; }
-
- private:
-  MappedFile file_;
-  std::vector<TensorView> tensors_;
 };
 
 /// The string that a GGUF file has under `key`; none: nullopt. Throws FileError, FormatError.

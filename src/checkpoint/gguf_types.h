@@ -2,7 +2,9 @@
 #ifndef CSM_CHECKPOINT_GGUF_TYPES_H_
 #define CSM_CHECKPOINT_GGUF_TYPES_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 
 #include "csm/csm.hpp"
 
@@ -16,13 +18,17 @@ inline constexpr char kGgufAlignmentKey[] = "general.alignment";
 inline constexpr char kGgufHeadLayoutKey[] = "csm.codebooks_head_layout";
 inline constexpr char kGgufHeadLayout[] = "codebook, output, input";
 
-/// A type of tensors that is read here, by ggml's number.
+/// A type of tensors that is read here, by ggml's number and name.
 struct GgufType {
   uint32_t number;
   DType dtype;
+  const char* name;
 };
-inline constexpr GgufType kGgufTypes[] = {
-    {0, DType::kF32}, {1, DType::kF16}, {8, DType::kQ8_0}, {20, DType::kQ4}, {30, DType::kBF16}};
+inline constexpr GgufType kGgufTypes[] = {{0, DType::kF32, "F32"},
+                                          {1, DType::kF16, "F16"},
+                                          {8, DType::kQ8_0, "Q8_0"},
+                                          {20, DType::kQ4, "IQ4_NL"},
+                                          {30, DType::kBF16, "BF16"}};
 
 inline const GgufType* FindGgufType(uint32_t number) {
   for (const GgufType& type : kGgufTypes) {
@@ -31,11 +37,9 @@ inline const GgufType* FindGgufType(uint32_t number) {
   return nullptr;
 }
 
-inline uint32_t GgufNumber(DType dtype) {
-  for (const GgufType& type : kGgufTypes) {
-    if (type.dtype == dtype) return type.number;
-  }
-  return 0;
+inline const GgufType& GgufTypeOf(DType dtype) {
+  return *std::find_if(std::begin(kGgufTypes), std::end(kGgufTypes),
+                       [&](const GgufType& type) { return type.dtype == dtype; });
 }
 
 }  // namespace csm::checkpoint

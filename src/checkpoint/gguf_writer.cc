@@ -46,7 +46,7 @@ std::string Header(const std::vector<std::pair<std::string, std::string>>& strin
     for (auto dim = tensor.shape.rbegin(); dim != tensor.shape.rend(); ++dim) {
       Append(header, static_cast<uint64_t>(*dim));
     }
-    Append(header, GgufNumber(tensor.dtype));
+    Append(header, GgufTypeOf(tensor.dtype).number);
     Append(header, offset);
     offset = Aligned(offset + tensor.num_bytes);
   }

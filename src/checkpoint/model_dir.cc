@@ -66,6 +66,11 @@ std::vector<TensorSpec> StoredTensors(const CsmConfig& config, const TensorStore
 
 }  // namespace
 
+bool IsSpareEmbedding(const CodeEmbeddingNames& used, std::string_view name) {
+  return (name == kBackboneCodeEmbedding || name == kDepthCodeEmbedding) && name != used.backbone &&
+         name != used.depth_decoder;
+}
+
 CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path) {
   CsmCheckpoint checkpoint;
   const std::filesystem::path dir = checkpoint.dir = ResolveModelDir(path);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "checkpoint/tensor_store.h"
 #include "csm/csm.hpp"
@@ -26,6 +27,9 @@ struct CsmCheckpoint {
   std::shared_ptr<const TensorStore> tensors;
   CodeEmbeddingNames code_embeddings;
 };
+
+/// Whether a tensor need not be saved: a code embedding whose twin serves for both.
+bool IsSpareEmbedding(const CodeEmbeddingNames& used, std::string_view name);
 
 /// Opens a model (see ResolveModelDir) and compares its tensors with the config. Throws FileError
 /// or FormatError that names every missing, extra or misshapen tensor (the first 1,000, then a

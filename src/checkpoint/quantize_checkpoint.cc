@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "base/error.h"
@@ -20,11 +19,6 @@ namespace {
 // Weights held at a time, as f32 and in their new form.
 constexpr size_t kChunkWeights = size_t{1} << 20;
 
-size_t RowBytes(DType dtype, size_t cols) {
-  return kernels::IsQuantized(dtype) ? cols / kernels::kBlock * kernels::BlockBytes(dtype)
-                                     : cols * kernels::SizeOf(dtype);
-}
-
 // A tensor as rows of weights: the last dimension of the new file's shape is a row.
 struct Source {
   const TensorView* tensor;
@@ -35,7 +29,7 @@ struct Source {
 
   size_t cols() const { return static_cast<size_t>(shape.back()); }
   size_t rows() const { return NumElements(*tensor) / cols(); }
-  uint64_t num_bytes() const { return rows() * RowBytes(dtype, cols()); }
+  uint64_t num_bytes() const { return rows() * kernels::StoredRowBytes(dtype, cols()); }
 };
 
 // Row `row` of the new shape as f32.
@@ -62,7 +56,7 @@ class TensorConverter {
   void WriteTo(const std::function<void(std::span<const std::byte>)>& sink,
                const std::function<void(int64_t bytes)>& on_chunk) {
     const size_t cols = source_.cols(), rows = source_.rows();
-    const size_t row_bytes = RowBytes(source_.dtype, cols);
+    const size_t row_bytes = kernels::StoredRowBytes(source_.dtype, cols);
     const size_t step = std::max<size_t>(kChunkWeights / cols, 1);
     // All that the tasks need: they may not fail to get memory.
     std::vector<float> values(step * cols), back(step * cols);
@@ -127,31 +121,20 @@ Source MakeSource(const TensorView& tensor, DType dtype) {
   Source source{&tensor, tensor.shape, tensor.dtype, tensor.name == kCodebooksHead};
   if (source.transpose) std::swap(source.shape[1], source.shape[2]);
   if (source.shape.empty()) source.shape = {1};
-  if (tensor.shape.size() < 2 || tensor.name.starts_with(kCodecPrefix)) return source;
-  source.dtype = dtype;
-  if (kernels::IsQuantized(dtype) && source.shape.back() % kernels::kBlock != 0) {
-    source.dtype = tensor.dtype == DType::kF32 ? DType::kF16 : tensor.dtype;
-    source.stays_wide = true;
-  }
+  if (!IsModelMatrix(tensor)) return source;
+  source.dtype = MatrixType(tensor.dtype, dtype, source.cols());
+  source.stays_wide = source.dtype != dtype;
   return source;
 }
 
 // The tensors that transformers would save, in the order of their names.
 std::vector<Source> ChooseTensors(const CsmCheckpoint& checkpoint, DType dtype) {
-  const CodeEmbeddingNames& codes = checkpoint.code_embeddings;
   std::vector<Source> sources;
   for (const std::string& name : checkpoint.tensors->Names()) {
-    if (IsIgnoredTensor(name)) continue;
-    const bool is_code_embedding = name == kBackboneCodeEmbedding || name == kDepthCodeEmbedding;
-    if (is_code_embedding && name != codes.backbone && name != codes.depth_decoder) continue;
+    if (IsIgnoredTensor(name) || IsSpareEmbedding(checkpoint.code_embeddings, name)) continue;
     sources.push_back(MakeSource(*checkpoint.tensors->Find(name), dtype));
   }
   return sources;
-}
-
-std::string_view TypeName(DType dtype) {
-  constexpr std::string_view kNames[] = {"F32", "F16", "BF16", "Q8_0", "IQ4_NL"};
-  return kNames[static_cast<size_t>(dtype)];
 }
 
 // The folder's name; of "DIR/" and ".", too.
@@ -164,7 +147,7 @@ std::vector<std::pair<std::string, std::string>> Metadata(const CsmCheckpoint& c
                                                           DType dtype) {
   std::vector<std::pair<std::string, std::string>> strings = {
       {"general.architecture", "csm"},          {"general.name", ModelName(checkpoint.dir)},
-      {"general.quantized_by", "csm quantize"}, {"csm.matrix_type", std::string(TypeName(dtype))},
+      {"general.quantized_by", "csm quantize"}, {"csm.matrix_type", GgufTypeOf(dtype).name},
       {kGgufHeadLayoutKey, kGgufHeadLayout},
   };
   for (const char* name :

@@ -138,37 +138,12 @@ std::vector<TensorView> ParseSafetensors(std::span<const std::byte> file, std::s
   std::vector<TensorView> tensors;
   tensors.reserve(entries.size());
   for (const HeaderEntry& entry : entries) tensors.push_back(MakeView(entry, data, source));
-  std::sort(tensors.begin(), tensors.end(),
-            [](const TensorView& a, const TensorView& b) { return a.name < b.name; });
-  const auto twin =
-      std::adjacent_find(tensors.begin(), tensors.end(),
-                         [](const TensorView& a, const TensorView& b) { return a.name == b.name; });
-  if (twin != tensors.end()) {
-    Fail<FormatError>("{}: there are two tensors named {}", source, QuoteName(twin->name));
-  }
+  SortByName(tensors, source);
   return tensors;
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : file_(path), tensors_(ParseSafetensors(file_.bytes(), path.string())) {
-  // The header's pages (100 MB at most) are not needed any more.
-  file_.Release(file_.bytes());
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : MappedTensors(path) {
+  Set(ParseSafetensors(file().bytes(), path.string()));
 }
-
-const TensorView* SafetensorsFile::Find(std::string_view name) const {
-  const auto found = std::lower_bound(
-      tensors_.begin(), tensors_.end(), name,
-      [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
-  return found != tensors_.end() && found->name == name ? &*found : nullptr;
-}
-
-std::vector<std::string> SafetensorsFile::Names() const {
-  std::vector<std::string> names;
-  names.reserve(tensors_.size());
-  for (const TensorView& tensor : tensors_) names.push_back(tensor.name);
-  return names;
-}
-
-void SafetensorsFile::Release(const TensorView& tensor) const { file_.Release(tensor.bytes); }
 
 }  // namespace csm::checkpoint

@@ -11,8 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/mapped_file.h"
-#include "checkpoint/tensor_store.h"
+#include "checkpoint/mapped_tensors.h"
 
 namespace csm::checkpoint {
 
@@ -27,18 +26,9 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 std::vector<TensorView> ParseSafetensors(std::span<const std::byte> file, std::string_view source);
 
 /// Tensors of one mapped file.
-class SafetensorsFile final : public TensorStore {
+class SafetensorsFile final : public MappedTensors {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
-
-  const TensorView* Find(std::string_view name) const override;
-  std::vector<std::string> Names() const override;
-  void Release(const TensorView& tensor) const override;
-  const std::filesystem::path& path() const override { return file_.path(); }
-
- private:
-  MappedFile file_;
-  std::vector<TensorView> tensors_;  // sorted by name
 };
 
 /// One tensor to write: its values, as they are or converted.

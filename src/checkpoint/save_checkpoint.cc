@@ -31,24 +31,16 @@ size_t ElementSize(const TensorToWrite& item) {
   return item.tensor->other_dtype.empty() ? kernels::SizeOf(item.dtype) : 1;
 }
 
-// The type of a tensor in a model loaded with `dtype`: what WeightLoader converts is the matrices
-// outside the codec; norms and biases are used in f32.
-DType SavedType(const TensorView& tensor, std::optional<DType> dtype) {
-  const bool is_converted = tensor.shape.size() > 1 && !tensor.name.starts_with(kCodecPrefix);
-  return is_converted ? dtype.value_or(tensor.dtype) : tensor.dtype;
-}
-
 // What transformers writes: tied embeddings once, the codec's `initialized` flags as they are.
 std::vector<TensorToWrite> TensorsToSave(const CsmCheckpoint& checkpoint,
                                          std::optional<DType> dtype) {
-  const CodeEmbeddingNames& codes = checkpoint.code_embeddings;
   std::vector<TensorToWrite> tensors;
   for (const std::string& name : checkpoint.tensors->Names()) {
     if (IsIgnoredTensor(name) && !name.ends_with(kInitializedSuffix)) continue;
-    const bool is_code_embedding = name == kBackboneCodeEmbedding || name == kDepthCodeEmbedding;
-    if (is_code_embedding && name != codes.backbone && name != codes.depth_decoder) continue;
+    if (IsSpareEmbedding(checkpoint.code_embeddings, name)) continue;
     const TensorView* tensor = checkpoint.tensors->Find(name);
-    tensors.push_back({tensor, SavedType(*tensor, dtype)});
+    const bool is_converted = dtype && IsModelMatrix(*tensor);
+    tensors.push_back({tensor, is_converted ? *dtype : tensor->dtype});
   }
   // Wide elements first, so that every tensor is aligned to its element; then by name.
   std::stable_sort(tensors.begin(), tensors.end(),

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/pages.h"
 #include "base/philox.h"
 #include "checkpoint/csm_tensors.h"
 #include "kernels/half.h"
@@ -47,16 +48,7 @@ class SyntheticTensors final : public TensorStore {
     for (const auto& [name, entry] : entries_) names.push_back(name);
     return names;
   }
-  void Release(const TensorView& tensor) const override {
-    const auto found = entries_.find(tensor.name);
-    if (found == entries_.end()) return;
-    // Whole pages only: the neighbours of a part may still be needed.
-    constexpr uintptr_t kPage = 4096;
-    const auto begin = reinterpret_cast<uintptr_t>(tensor.bytes.data());
-    const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
-    const uintptr_t last = (begin + tensor.bytes.size()) / kPage * kPage;
-    if (first < last) (void)madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
-  }
+  void Release(const TensorView& tensor) const override { ReleasePages(tensor.bytes); }
   const std::filesystem::path& path() const override { return path_; }
 
  private:
@@ -70,7 +62,8 @@ class SyntheticTensors final : public TensorStore {
     void* data =
         mmap(nullptr, entry.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) Fail<Error>("out of memory for {}", entry.view.name);
-    (void)madvise(data, entry.size, MADV_HUGEPAGE);
+    entry.view.bytes = {static_cast<const std::byte*>(data), entry.size};
+    UseHugePages(entry.view.bytes);
     auto* values = static_cast<uint16_t*>(data);
     const size_t n = entry.size / sizeof(uint16_t);
     if (entry.view.shape.size() < 2) {
@@ -84,7 +77,6 @@ class SyntheticTensors final : public TensorStore {
         values[i] = static_cast<uint16_t>((state >> 48 & 0x807FU) | kExponent);
       }
     }
-    entry.view.bytes = {static_cast<const std::byte*>(data), entry.size};
   }
 
   std::filesystem::path path_;

@@ -5,16 +5,40 @@
 #include <vector>
 
 #include "kernels/elementwise.h"
+#include "kernels/packed.h"
 
 namespace csm::checkpoint {
 
+namespace {
+
+void Dequantize(const TensorView& tensor, size_t begin, size_t count, void* to, DType to_type) {
+  const std::byte* blocks = tensor.bytes.data() + kernels::StoredRowBytes(tensor.dtype, begin);
+  if (to_type == DType::kF32) {
+    return kernels::DequantizeBlocks(blocks, count, tensor.dtype, static_cast<float*>(to));
+  }
+  std::vector<float> values(count);
+  kernels::DequantizeBlocks(blocks, count, tensor.dtype, values.data());
+  kernels::Convert(values.data(), DType::kF32, to, to_type, count);
+}
+
+}  // namespace
+
 size_t NumElements(const TensorView& tensor) {
-  return tensor.bytes.size() / kernels::SizeOf(tensor.dtype);
+  if (!kernels::IsQuantized(tensor.dtype)) {
+    return tensor.bytes.size() / kernels::SizeOf(tensor.dtype);
+  }
+  return tensor.bytes.size() / kernels::BlockBytes(tensor.dtype) * kernels::kBlock;
+}
+
+DType MatrixType(DType stored, DType wanted, size_t cols) {
+  if (!kernels::IsQuantized(wanted) || cols % kernels::kBlock == 0) return wanted;
+  return stored == DType::kF32 ? DType::kF16 : stored;
 }
 
 void ConvertElements(const TensorView& tensor, size_t begin, size_t count, void* to,
                      DType to_type) {
   if (count == 0) return;
+  if (kernels::IsQuantized(tensor.dtype)) return Dequantize(tensor, begin, count, to, to_type);
   const size_t element = kernels::SizeOf(tensor.dtype);
   const std::byte* from = tensor.bytes.data() + begin * element;
   if (to_type == tensor.dtype) {

@@ -11,8 +11,13 @@ namespace csm::checkpoint {
 /// Elements of a tensor whose type is a DType.
 size_t NumElements(const TensorView& tensor);
 
-/// Converts elements [begin, begin + count) to `to_type`, rounding to nearest even. The tensor's
-/// bytes may be unaligned (safetensors promises no alignment); `to` is aligned to its element.
+/// The type that a matrix of `cols` columns gets if `wanted` is asked for: rows that do not divide
+/// into blocks stay 16-bit.
+DType MatrixType(DType stored, DType wanted, size_t cols);
+
+/// Converts elements [begin, begin + count) to `to_type`, which is not quantized, rounding to
+/// nearest even. The tensor's bytes may be unaligned (safetensors promises no alignment); of a
+/// quantized one whole blocks are converted. `to` is aligned to its element.
 void ConvertElements(const TensorView& tensor, size_t begin, size_t count, void* to, DType to_type);
 
 }  // namespace csm::checkpoint

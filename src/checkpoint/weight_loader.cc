@@ -1,7 +1,5 @@
 #include "checkpoint/weight_loader.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -10,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/pages.h"
 #include "checkpoint/tensor_values.h"
 #include "kernels/elementwise.h"
 #include "kernels/packed.h"
@@ -32,31 +31,6 @@ using AlignedBytes = std::unique_ptr<std::byte, AlignedDelete>;
 AlignedBytes Allocate(size_t num_bytes) {
   return AlignedBytes(
       static_cast<std::byte*>(::operator new(std::max<size_t>(num_bytes, 1), kAlignment)));
-}
-
-// Large buffers on pages of 2 MB: with 4 KB pages a core that streams through them waits for the
-// next translation every 64 lines.
-AlignedBytes AllocateWeights(size_t num_bytes) {
-  AlignedBytes bytes = Allocate(num_bytes);
-  constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
-  const auto begin = reinterpret_cast<uintptr_t>(bytes.get());
-  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t last = (begin + num_bytes) / kHugePage * kHugePage;
-  // A hint: without it the same bytes are read more slowly.
-  if (first < last) (void)madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-  return bytes;
-}
-
-size_t RowBytes(DType dtype, size_t cols) {
-  return kernels::IsQuantized(dtype) ? cols / kernels::kBlock * kernels::BlockBytes(dtype)
-                                     : cols * kernels::SizeOf(dtype);
-}
-
-// One stored row as f32; `from` may be unaligned.
-void LoadRow(const std::byte* from, DType dtype, size_t cols, float* to) {
-  if (kernels::IsQuantized(dtype)) return kernels::DequantizeBlocks(from, cols, dtype, to);
-  const TensorView row{.dtype = dtype, .bytes = {from, RowBytes(dtype, cols)}};
-  ConvertElements(row, 0, cols, to, DType::kF32);
 }
 
 bool IsAligned(const void* data, DType dtype) {
@@ -104,7 +78,8 @@ struct WeightLoader::Memory {
   std::vector<AlignedBytes> buffers;
 
   std::byte* New(size_t num_bytes) {
-    buffers.push_back(AllocateWeights(num_bytes));
+    buffers.push_back(Allocate(num_bytes));
+    UseHugePages({buffers.back().get(), num_bytes});
     return buffers.back().get();
   }
 };
@@ -146,32 +121,28 @@ const TensorView& WeightLoader::GetFloats(std::string_view name,
 }
 
 DType WeightLoader::TypeFor(DType stored, size_t cols) const {
-  const DType dtype = dtype_.value_or(stored);
-  if (!kernels::IsQuantized(dtype) || cols % kernels::kBlock == 0) return dtype;
-  return stored == DType::kF32 ? DType::kF16 : stored;
+  return MatrixType(stored, dtype_.value_or(stored), cols);
 }
 
-void WeightLoader::PackRows(const std::byte* from, DType stored, DType dtype, size_t rows,
-                            size_t cols, std::byte* to) {
-  const size_t block_row_bytes = RowBytes(dtype, cols), stored_row_bytes = RowBytes(stored, cols);
+void WeightLoader::PackRows(const TensorView& stored, DType dtype, size_t cols, std::byte* to) {
+  const size_t rows = NumElements(stored) / cols;
+  const size_t row_bytes = kernels::StoredRowBytes(dtype, cols);
+  const bool is_packed_only = stored.dtype == dtype;
   // All that the tasks need: they may not fail to get memory.
-  const std::byte* blocks = from;
-  if (stored != dtype) {
+  if (!is_packed_only) {
     rows_f32_.resize(rows * cols);
-    quantized_.resize(rows * block_row_bytes);
-    for (size_t r = 0; r < rows; ++r) {
-      LoadRow(from + r * stored_row_bytes, stored, cols, rows_f32_.data() + r * cols);
-    }
-    blocks = quantized_.data();
+    quantized_.resize(rows * row_bytes);
+    ConvertElements(stored, 0, rows * cols, rows_f32_.data(), DType::kF32);
   }
+  const std::byte* blocks = is_packed_only ? stored.bytes.data() : quantized_.data();
   const auto pack_strip = [&](size_t strip) {
     const size_t first = strip * kernels::kStripRows;
     const size_t count = std::min(kernels::kStripRows, rows - first);
-    if (stored != dtype) {
+    if (!is_packed_only) {
       kernels::QuantizeBlocks(rows_f32_.data() + first * cols, count * cols, dtype,
-                              quantized_.data() + first * block_row_bytes);
+                              quantized_.data() + first * row_bytes);
     }
-    kernels::PackStrip(blocks + first * block_row_bytes, block_row_bytes, count, cols, dtype,
+    kernels::PackStrip(blocks + first * row_bytes, row_bytes, count, cols, dtype,
                        to + strip * kernels::StripBytes(dtype, cols));
   };
   const size_t num_strips = kernels::NumStrips(rows);
@@ -182,45 +153,43 @@ void WeightLoader::PackRows(const std::byte* from, DType stored, DType dtype, si
   }
 }
 
-kernels::MatrixView WeightLoader::Load(const std::byte* from, DType stored, size_t rows,
-                                       size_t cols, const TensorView* releasable) {
-  const DType dtype = TypeFor(stored, cols);
+kernels::MatrixView WeightLoader::Load(const TensorView& stored, size_t rows, size_t cols,
+                                       bool is_releasable) {
+  const DType dtype = TypeFor(stored.dtype, cols);
   const bool pack = kernels::IsQuantized(dtype);
-  if (!pack && dtype == stored && IsAligned(from, dtype)) return {from, dtype, rows, cols};
-  const size_t bytes =
-      pack ? kernels::PackedBytes(dtype, rows, cols) : rows * RowBytes(dtype, cols);
-  std::byte* to = memory_->New(bytes);
-  const size_t stored_row_bytes = RowBytes(stored, cols);
+  if (!pack && dtype == stored.dtype && IsAligned(stored.bytes.data(), dtype)) {
+    return {stored.bytes.data(), dtype, rows, cols};
+  }
+  const kernels::MatrixView result{memory_->New(kernels::BytesOf({nullptr, dtype, rows, cols})),
+                                   dtype, rows, cols};
+  auto* to = static_cast<std::byte*>(const_cast<void*>(result.data));
+  const size_t stored_row_bytes = kernels::StoredRowBytes(stored.dtype, cols);
   const size_t step =
       std::max<size_t>(kChunkElements / (cols * kernels::kStripRows), 1) * kernels::kStripRows;
-  std::vector<float> row(cols);
   for (size_t begin = 0; begin < rows; begin += step) {
     const size_t count = std::min(step, rows - begin);
-    const std::byte* source = from + begin * stored_row_bytes;
+    TensorView part = stored;
+    part.bytes = stored.bytes.subspan(begin * stored_row_bytes, count * stored_row_bytes);
     if (pack) {
-      PackRows(source, stored, dtype, count, cols,
+      PackRows(part, dtype, cols,
                to + begin / kernels::kStripRows * kernels::StripBytes(dtype, cols));
     } else {
-      for (size_t r = 0; r < count; ++r) {
-        LoadRow(source + r * stored_row_bytes, stored, cols, row.data());
-        kernels::Convert(row.data(), DType::kF32, to + (begin + r) * RowBytes(dtype, cols), dtype,
-                         cols);
-      }
+      ConvertElements(part, 0, count * cols, to + begin * kernels::StoredRowBytes(dtype, cols),
+                      dtype);
     }
-    if (releasable == nullptr) continue;
-    TensorView done = *releasable;
-    done.bytes = {from, (begin + count) * stored_row_bytes};
-    memory_->store->Release(done);
+    if (!is_releasable) continue;
+    part.bytes = stored.bytes.first((begin + count) * stored_row_bytes);
+    memory_->store->Release(part);
   }
-  return {to, dtype, rows, cols};
+  return result;
 }
 
 kernels::MatrixView WeightLoader::Matrix(std::string_view name, int64_t rows, int64_t cols) {
   const TensorView& tensor = Get(name, std::array{rows, cols});
   kernels::MatrixView& matrix = loaded_[tensor.name];  // tied embeddings are asked for twice
   if (matrix.data != nullptr) return matrix;
-  matrix = Load(tensor.bytes.data(), tensor.dtype, static_cast<size_t>(rows),
-                static_cast<size_t>(cols), &tensor);
+  matrix = Load(tensor, static_cast<size_t>(rows), static_cast<size_t>(cols),
+                /*is_releasable=*/true);
   return matrix;
 }
 
@@ -230,24 +199,24 @@ std::vector<kernels::MatrixView> WeightLoader::Heads(std::string_view name, int6
   const TensorView& tensor = is_transposed ? Get(name, std::array{count, rows, cols})
                                            : Get(name, std::array{count, cols, rows});
   const auto num_rows = static_cast<size_t>(rows), num_cols = static_cast<size_t>(cols);
-  const size_t bytes = num_rows * RowBytes(tensor.dtype, num_cols);
+  const size_t bytes = num_rows * kernels::StoredRowBytes(tensor.dtype, num_cols);
   AlignedBytes transposed;
   std::vector<kernels::MatrixView> matrices;
   for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
     TensorView part = tensor;
     part.bytes = tensor.bytes.subspan(i * bytes, bytes);
-    const std::byte* from = part.bytes.data();
-    if (!is_transposed) {
-      // Kept if it is the matrix itself, written over by the next head if that is a copy of it.
-      const bool is_kept = TypeFor(tensor.dtype, num_cols) == tensor.dtype;
-      if (!is_kept && !transposed) transposed = Allocate(bytes);
-      std::byte* to = is_kept ? memory_->New(bytes) : transposed.get();
-      Transpose(from, tensor.dtype, to, num_rows, num_cols);
-      from = to;
+    if (is_transposed) {
+      matrices.push_back(Load(part, num_rows, num_cols, /*is_releasable=*/true));
+      continue;
     }
-    matrices.push_back(
-        Load(from, tensor.dtype, num_rows, num_cols, is_transposed ? &tensor : nullptr));
-    if (!is_transposed) memory_->store->Release(part);
+    // Kept if it is the matrix itself, written over by the next head if that is a copy of it.
+    const bool is_kept = TypeFor(tensor.dtype, num_cols) == tensor.dtype;
+    if (!is_kept && !transposed) transposed = Allocate(bytes);
+    std::byte* to = is_kept ? memory_->New(bytes) : transposed.get();
+    Transpose(part.bytes.data(), tensor.dtype, to, num_rows, num_cols);
+    memory_->store->Release(part);
+    part.bytes = {to, bytes};
+    matrices.push_back(Load(part, num_rows, num_cols, /*is_releasable=*/false));
   }
   return matrices;
 }

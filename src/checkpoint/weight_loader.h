@@ -53,13 +53,11 @@ class WeightLoader {
   struct Memory;
   /// The type that a matrix of `cols` columns gets: quantized only if its rows divide into blocks.
   DType TypeFor(DType stored, size_t cols) const;
-  /// [rows, cols] stored as `stored` at `from`: where it is if it can be read there, else a copy.
-  /// `releasable`: the tensor of the store that this is (part of), whose pages may leave memory.
-  kernels::MatrixView Load(const std::byte* from, DType stored, size_t rows, size_t cols,
-                           const TensorView* releasable);
+  /// The matrix [rows, cols] that these bytes are: where it is if it can be read there, else a
+  /// copy. `is_releasable`: the bytes are the store's, and their pages may leave memory.
+  kernels::MatrixView Load(const TensorView& stored, size_t rows, size_t cols, bool is_releasable);
   /// Packs rows, quantizing them unless they are stored as `dtype`.
-  void PackRows(const std::byte* from, DType stored, DType dtype, size_t rows, size_t cols,
-                std::byte* to);
+  void PackRows(const TensorView& stored, DType dtype, size_t cols, std::byte* to);
   const TensorView& Get(std::string_view name, std::span<const int64_t> shape) const;
   const TensorView& GetFloats(std::string_view name, std::span<const int64_t> shape) const;
   std::shared_ptr<Memory> memory_;

@@ -29,7 +29,7 @@ CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
 }
 
 void CsmForConditionalGeneration::save_pretrained(const std::filesystem::path& dir) const {
-  if (impl_->dtype && (*impl_->dtype == DType::kQ8_0 || *impl_->dtype == DType::kQ4)) {
+  if (impl_->dtype && kernels::IsQuantized(*impl_->dtype)) {
     Fail<ArgumentError>(
         "safetensors files hold no quantized weights: save the model as it was loaded "
         "without a dtype, or in f32, f16 or bf16");

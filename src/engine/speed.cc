@@ -38,6 +38,15 @@ double TimeCall(int repeats, const Call& call) {
   return Median(std::move(times));
 }
 
+// Milliseconds from each of `ends` to the next, from number `first` on.
+std::vector<double> Intervals(const std::vector<Clock::time_point>& ends, size_t first) {
+  std::vector<double> intervals;
+  for (size_t i = first + 1; i < ends.size(); ++i) {
+    intervals.push_back(Milliseconds(ends[i - 1], ends[i]));
+  }
+  return intervals;
+}
+
 // Text ids at random: what a prompt holds does not matter to the time it takes.
 CsmInputs RandomPrompts(const CsmConfig& config, int64_t rows, int64_t positions) {
   CsmInputs inputs;
@@ -85,8 +94,7 @@ FrameTimes TimeFrames(const CsmForConditionalGeneration& model, int64_t prompt, 
   }
   const CsmInputs inputs = RandomPrompts(model.config(), 1, prompt);
   const CsmGenerateOutput output = model.generate(inputs, Greedy(num_frames), callbacks);
-  std::vector<double> frames;
-  for (size_t i = 2; i < ends.size(); ++i) frames.push_back(Milliseconds(ends[i - 1], ends[i]));
+  const std::vector<double> frames = Intervals(ends, 1);
   times.median = Median(frames);
   times.p95 = Quantile(frames, 0.95);
   const double ms_per_frame = 1000 / static_cast<double>(num_frames);
@@ -99,8 +107,8 @@ FrameTimes TimeFrames(const CsmForConditionalGeneration& model, int64_t prompt, 
 int64_t BytesPerFrame(const CsmForConditionalGeneration& model, int64_t positions) {
   const CsmBackboneModel::Impl& backbone = *model.impl().backbone;
   const CsmDepthDecoderModel::Impl& depth = *model.impl().depth_decoder;
-  size_t bytes = backbone.stack.weight_bytes() + kernels::BytesOf(backbone.lm_head);
-  const size_t pass = depth.stack.weight_bytes() + kernels::BytesOf(depth.inputs_embeds_projector);
+  size_t bytes = backbone.stack.totals().bytes + kernels::BytesOf(backbone.lm_head);
+  const size_t pass = depth.stack.totals().bytes + kernels::BytesOf(depth.inputs_embeds_projector);
   for (const kernels::MatrixView& head : depth.codebooks_head) {
     bytes += pass + kernels::BytesOf(head);
   }
@@ -118,10 +126,8 @@ double TimeBatch(const CsmForConditionalGeneration& model, int64_t batch, int64_
   };
   constexpr int64_t kPrompt = 22;
   model.generate(RandomPrompts(model.config(), batch, kPrompt), Greedy(num_frames), callbacks);
-  std::vector<double> frames;
-  for (size_t i = 1; i < ends.size(); ++i) frames.push_back(Milliseconds(ends[i - 1], ends[i]));
   const double frame_ms = 1000 / model.config().codec_config.frame_rate;
-  return static_cast<double>(batch) * frame_ms / Median(frames);
+  return static_cast<double>(batch) * frame_ms / Median(Intervals(ends, 0));
 }
 
 PrefillTime TimePrefill(const CsmForConditionalGeneration& model, int64_t positions) {
@@ -132,7 +138,7 @@ PrefillTime TimePrefill(const CsmForConditionalGeneration& model, int64_t positi
   PrefillTime time;
   time.seconds = TimeCall(positions < 1000 ? 2 : 1, [&] { stack.forward(row); }) / 1000;
   time.mul_adds =
-      static_cast<double>(backbone.stack.weight_products()) * static_cast<double>(positions);
+      static_cast<double>(backbone.stack.totals().products) * static_cast<double>(positions);
   return time;
 }
 

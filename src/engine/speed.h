@@ -3,9 +3,6 @@
 #define CSM_ENGINE_SPEED_H_
 
 #include <cstdint>
-#include <functional>
-#include <map>
-#include <string>
 
 #include "csm/csm.hpp"
 

@@ -58,11 +58,7 @@ void Attention(std::span<const AttentionRow> rows, const AttentionShape& shape, 
     }
   };
   const size_t num_tasks = num_chunks * shape.num_kv_heads;
-  if (alone) {
-    for (size_t i = 0; i < num_tasks; ++i) run(i);
-  } else {
-    pool.ParallelFor(num_tasks, run);
-  }
+  pool.ParallelForIf(!alone, num_tasks, run);
 }
 
 }  // namespace csm::kernels

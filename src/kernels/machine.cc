@@ -86,6 +86,22 @@ double BestSeconds(int repeats, const F& f) {
 
 std::atomic<float> sink;  // where results go that only keep the work alive
 
+// Multiply-adds per second of all threads; `multiply` does a number of rounds and counts them.
+template <typename Multiply>
+double MeasureRate(ThreadPool& pool, const Multiply& multiply) {
+  const size_t num_tasks = static_cast<size_t>(pool.num_threads());
+  std::atomic<size_t> total{0};
+  const double seconds = BestSeconds(5, [&] {
+    total = 0;
+    pool.ParallelFor(num_tasks, [&](size_t) {
+      size_t count = 0;
+      sink = multiply(1000 * 1000, count);
+      total += count;
+    });
+  });
+  return static_cast<double>(total) / seconds;
+}
+
 }  // namespace
 
 const char* InstructionSet() { return HWY_DYNAMIC_DISPATCH(TargetHere)(); }
@@ -105,31 +121,15 @@ double MeasureReadBandwidth(ThreadPool& pool) {
 double MeasureInt8Rate(ThreadPool& pool) {
   const PackedTarget& target = PackedTargets().front();
   if (target.multiply_many == nullptr) return 0;
-  const size_t num_tasks = static_cast<size_t>(pool.num_threads());
-  std::atomic<size_t> total{0};
-  const double seconds = BestSeconds(5, [&] {
-    total = 0;
-    pool.ParallelFor(num_tasks, [&](size_t) {
-      size_t count = 0;
-      sink = static_cast<float>(target.multiply_many(1000 * 1000, count));
-      total += count;
-    });
+  return MeasureRate(pool, [&](size_t rounds, size_t& count) {
+    return static_cast<float>(target.multiply_many(rounds, count));
   });
-  return static_cast<double>(total) / seconds;
 }
 
 double MeasureMulAddRate(ThreadPool& pool) {
-  const size_t num_tasks = static_cast<size_t>(pool.num_threads());
-  std::atomic<size_t> total{0};
-  const double seconds = BestSeconds(5, [&] {
-    total = 0;
-    pool.ParallelFor(num_tasks, [&](size_t) {
-      size_t count = 0;
-      sink = HWY_DYNAMIC_DISPATCH(MulAddMany)(1000 * 1000, 0.5f, count);
-      total += count;
-    });
+  return MeasureRate(pool, [](size_t rounds, size_t& count) {
+    return HWY_DYNAMIC_DISPATCH(MulAddMany)(rounds, 0.5f, count);
   });
-  return static_cast<double>(total) / seconds;
 }
 
 }  // namespace csm::kernels

@@ -112,11 +112,7 @@ void MatMulFloats(const RowsView& x, std::span<const Product> products, ThreadPo
     }
     HWY_DYNAMIC_DISPATCH(RunTask)(TaskAt(x, products[p], cut, index));
   };
-  if (inline_only) {
-    for (size_t i = 0; i < num_tasks; ++i) run(i);
-  } else {
-    pool.ParallelFor(num_tasks, run);
-  }
+  pool.ParallelForIf(!inline_only, num_tasks, run);
 }
 
 // Products with quantized weights: strips are shared out, each task sees all rows.
@@ -156,11 +152,7 @@ void MatMulPacked(const RowsView& x, std::span<const Product> products, ThreadPo
             .y_stride = product.y_stride,
             .accumulate = product.accumulate});
   };
-  if (inline_only) {
-    for (size_t i = 0; i < num_tasks; ++i) run(i);
-  } else {
-    pool.ParallelFor(num_tasks, run);
-  }
+  pool.ParallelForIf(!inline_only, num_tasks, run);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/half.h"
+#include "kernels/packed_tile.h"
 
 namespace csm::kernels {
 namespace {
@@ -121,11 +122,6 @@ int8_t WeightAt(const std::byte* block, DType dtype, size_t i) {
   return kQ4Values[i < 16 ? byte & 15U : byte >> 4U];
 }
 
-// Where the weight of column `col` (0 to 31) of block `half` of row `row` is in a tile.
-size_t GroupOffset(size_t row, size_t group, size_t col) {
-  return 64 + group * 64 + row * 4 + col % 4;
-}
-
 // Four columns at a time.
 void PackBlock(const std::byte* block, DType dtype, size_t row, size_t half, std::byte* tile) {
   std::memcpy(tile + half * 32 + row * 2, block, 2);
@@ -134,12 +130,12 @@ void PackBlock(const std::byte* block, DType dtype, size_t row, size_t half, std
     if (dtype == DType::kQ8_0) {
       std::memcpy(&columns, block + 2 + group * 4, 4);
       columns ^= 0x80808080U;
-      std::memcpy(tile + GroupOffset(row, half * 8 + group, 0), &columns, 4);
+      std::memcpy(tile + GroupOffset(row, half * 8 + group), &columns, 4);
       continue;
     }
     std::memcpy(&columns, block + 2 + group % 4 * 4, 4);
     columns = (group < 4 ? columns : columns >> 4) & 0x0F0F0F0FU;
-    std::byte* to = tile + GroupOffset(row, group, 0);
+    std::byte* to = tile + GroupOffset(row, group);
     uint32_t packed;  // the first block's nibbles, if this is the second
     std::memcpy(&packed, to, 4);
     packed |= columns << (4 * half);
@@ -181,16 +177,9 @@ void UnpackRow(const MatrixView& matrix, size_t row, float* out) {
   row %= kStripRows;
   for (size_t b = 0; b < matrix.cols / kBlock; ++b, out += kBlock) {
     const std::byte* tile = strip + b / 2 * TileBytes(matrix.dtype);
-    const size_t half = b % 2;
-    const float scale = LoadF16(tile + half * 32 + row * 2);
+    const float scale = TileScale(tile, row, b % 2);
     for (size_t col = 0; col < kBlock; ++col) {
-      if (matrix.dtype == DType::kQ8_0) {
-        const auto byte = std::to_integer<int>(tile[GroupOffset(row, half * 8 + col / 4, col)]);
-        out[col] = scale * static_cast<float>(byte - 128);
-      } else {
-        const auto byte = std::to_integer<unsigned>(tile[GroupOffset(row, col / 4, col)]);
-        out[col] = scale * static_cast<float>(kQ4Values[byte >> (4 * half) & 15U]);
-      }
+      out[col] = scale * static_cast<float>(TileWeight(tile, matrix.dtype, row, b % 2, col));
     }
   }
 }

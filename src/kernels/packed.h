@@ -49,10 +49,15 @@ constexpr size_t PackedBytes(DType dtype, size_t rows, size_t cols) {
   return NumStrips(rows) * StripBytes(dtype, cols);
 }
 
+/// Bytes of a row as a file stores it; of a quantized one `cols` is a multiple of kBlock.
+constexpr size_t StoredRowBytes(DType dtype, size_t cols) {
+  return IsQuantized(dtype) ? cols / kBlock * BlockBytes(dtype) : cols * SizeOf(dtype);
+}
+
 /// Bytes that a product reads of a matrix.
 constexpr size_t BytesOf(const MatrixView& matrix) {
   return IsQuantized(matrix.dtype) ? PackedBytes(matrix.dtype, matrix.rows, matrix.cols)
-                                   : matrix.rows * matrix.cols * SizeOf(matrix.dtype);
+                                   : matrix.rows * StoredRowBytes(matrix.dtype, matrix.cols);
 }
 
 /// Quantizes n weights (a multiple of kBlock) into stored blocks. Q8_0: scale = largest |x| / 127,

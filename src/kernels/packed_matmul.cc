@@ -95,11 +95,8 @@ QuantizedRows QuantizedBuffer::Quantize(const RowsView& x, size_t cols, ThreadPo
     scales[num_blocks] = 0;
     corrections[num_blocks] = 0;
   };
-  if (x.num_rows < 4) {
-    for (size_t r = 0; r < x.num_rows; ++r) quantize_row(r);
-  } else {
-    pool.ParallelFor(x.num_rows, quantize_row);
-  }
+  constexpr size_t kMinRowsToShare = 4;
+  pool.ParallelForIf(x.num_rows >= kMinRowsToShare, x.num_rows, quantize_row);
   return {q_.data(), scales_.data(), corrections_.data(), x.num_rows, num_tiles};
 }
 

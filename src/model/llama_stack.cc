@@ -19,11 +19,7 @@ constexpr int64_t kMinRowsToShare = 8;
 
 template <typename Task>
 void ForRows(int64_t num_rows, ThreadPool& pool, const Task& task) {
-  if (num_rows < kMinRowsToShare) {
-    for (int64_t r = 0; r < num_rows; ++r) task(static_cast<size_t>(r));
-  } else {
-    pool.ParallelFor(static_cast<size_t>(num_rows), task);
-  }
+  pool.ParallelForIf(num_rows >= kMinRowsToShare, static_cast<size_t>(num_rows), task);
 }
 
 size_t Size(int64_t rows, int64_t cols) { return static_cast<size_t>(rows * cols); }
@@ -65,23 +61,13 @@ LlamaStack::LlamaStack(const LlamaConfig& config, const std::string& prefix,
   norm_ = loader.Vector(prefix + "norm.weight", hidden);
 }
 
-size_t LlamaStack::weight_bytes() const {
-  size_t sum = 0;
+LlamaStack::Totals LlamaStack::totals() const {
+  Totals sum;
   for (const Layer& layer : layers_) {
     for (const Linear* linear :
          {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      sum += kernels::BytesOf(linear->weight);
-    }
-  }
-  return sum;
-}
-
-size_t LlamaStack::weight_products() const {
-  size_t sum = 0;
-  for (const Layer& layer : layers_) {
-    for (const Linear* linear :
-         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      sum += linear->weight.rows * linear->weight.cols;
+      sum.bytes += kernels::BytesOf(linear->weight);
+      sum.products += linear->weight.rows * linear->weight.cols;
     }
   }
   return sum;

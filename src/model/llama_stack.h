@@ -60,10 +60,12 @@ class LlamaStack {
                ThreadPool& pool, const HiddenObserver& observer = nullptr) const;
 
   const LlamaConfig& config() const { return config_; }
-  /// Bytes of the matrices, which a step reads once.
-  size_t weight_bytes() const;
-  /// Multiply-adds of a row with the matrices.
-  size_t weight_products() const;
+  /// Of the matrices.
+  struct Totals {
+    size_t bytes = 0;     ///< which a step reads once
+    size_t products = 0;  ///< multiply-adds of a row
+  };
+  Totals totals() const;
 
  private:
   struct Layer {
