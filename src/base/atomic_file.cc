@@ -59,18 +59,19 @@ AtomicFile::AtomicFile(std::filesystem::path target) : target_(FollowLinks(std::
     Fail<FileError>("cannot write {}: it is a folder", target_.string());
   }
   // Renaming onto /dev/null would put a plain file in the place of the device.
-  is_direct_ = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
-  if (!is_direct_) temporary_ = MakeTemporary(target_);
+  const bool is_device =
+      std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
+  if (!is_device) temporary_ = MakeTemporary(target_);
 }
 
 AtomicFile::~AtomicFile() {
-  if (committed_ || is_direct_) return;
+  if (committed_ || is_direct()) return;
   std::error_code ignored;
   std::filesystem::remove(temporary_, ignored);
 }
 
 void AtomicFile::Commit() {
-  if (is_direct_) return;
+  if (is_direct()) return;
   const int fd = open(temporary_.c_str(), O_RDWR | O_CLOEXEC);
   const bool synced = fd >= 0 && fsync(fd) == 0;
   const int sync_errno = errno;

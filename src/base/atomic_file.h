@@ -20,14 +20,15 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  const std::filesystem::path& path() const { return is_direct_ ? target_ : temporary_; }
+  const std::filesystem::path& path() const { return is_direct() ? target_ : temporary_; }
   /// Flushes the file to disk and renames it into place. Throws FileError; then nothing changed.
   void Commit();
 
  private:
+  bool is_direct() const { return temporary_.empty(); }
+
   std::filesystem::path target_;
-  std::filesystem::path temporary_;
-  bool is_direct_ = false;  // no temporary file
+  std::filesystem::path temporary_;  // empty: the target is written as it is
   bool committed_ = false;
 };
 

@@ -33,7 +33,6 @@ struct BenchOptions {
   std::string geometry;
   std::string type;
   std::string json;
-  int threads = 0;
   bool quick = false;
 };
 
@@ -108,7 +107,7 @@ int Run(const BenchOptions& options) {
     throw UsageError("--geometry and --model contradict: a model has its own");
   }
   CheckTextWritable(options.json);
-  const Runtime runtime(options.threads);
+  const Runtime runtime = options.model.Threads();
   ThreadPool& pool = runtime.impl()->pool;
   const auto model = Load(options, runtime);
   const std::string_view int8_kernel = kernels::PackedTargets().front().name;
@@ -176,13 +175,9 @@ void AddBench(CLI::App& app, Action& action) {
       "Face cache (default: made-up weights)");
   command->add_option("--geometry", options->geometry, "Made-up weights of this size (default)")
       ->type_name("csm-1b");
-  command->add_option("--type", options->type, "Type of the matrices (default: bf16, or as stored)")
-      ->type_name("f32|f16|bf16|q8_0|q4")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0", "q4"}).description(""));
-  command
-      ->add_option("--threads", options->threads, "Threads to compute on (default: one per core)")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1024).description(""));
+  AddTypeTo(*command, "--type", options->type, {"f32", "f16", "bf16", "q8_0", "q4"},
+            "Type of the matrices (default: bf16, or as stored)");
+  options->model.AddThreadsTo(*command);
   command->add_flag("--quick", options->quick, "One stream only");
   command->add_option("--json", options->json, "JSON file for the figures (-: standard output)")
       ->type_name("FILE");

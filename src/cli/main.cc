@@ -97,15 +97,9 @@ int Main(int argc, char** argv) {
   try {
     CheckCommand(app, argc, argv);
     app.parse(Arguments(app, argc, argv));
+    return action();
   } catch (const CLI::ParseError& result) {
     return ReportParseResult(app, result);
-  } catch (const UsageError& error) {
-    Say("{}", error.what());
-    return kExitUsage;
-  }
-
-  try {
-    return action();
   } catch (const UsageError& error) {
     Say("{}", error.what());
     return kExitUsage;

@@ -47,10 +47,20 @@ CLI::Option* ModelOptions::AddModelTo(CLI::App& command) {
       ->type_name("DIR");
 }
 
+CLI::Option* AddTypeTo(CLI::App& command, const std::string& option, std::string& name,
+                       const std::vector<std::string>& names, const std::string& description) {
+  return command.add_option(option, name, description)
+      ->type_name(fmt::format("{}", fmt::join(names, "|")))
+      ->check(CLI::IsMember(names).description(""));
+}
+
 void ModelOptions::AddLoadingTo(CLI::App& command) {
-  command.add_option("--dtype", dtype_, "Convert the weights (default: as stored)")
-      ->type_name("f32|f16|bf16|q8_0|q4")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "q8_0", "q4"}).description(""));
+  AddTypeTo(command, "--dtype", dtype_, {"f32", "f16", "bf16", "q8_0", "q4"},
+            "Convert the weights (default: as stored)");
+  AddThreadsTo(command);
+}
+
+void ModelOptions::AddThreadsTo(CLI::App& command) {
   command.add_option("--threads", threads_, "Threads to compute on (default: one per core)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024).description(""));
@@ -68,7 +78,7 @@ std::filesystem::path ModelOptions::Dir() const {
 LoadOptions ModelOptions::Load() const {
   LoadOptions options;
   if (!dtype_.empty()) options.dtype = ParseDType(dtype_);
-  options.runtime = Runtime(threads_);
+  options.runtime = Threads();
   return options;
 }
 

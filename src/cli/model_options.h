@@ -5,12 +5,15 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "csm/csm.hpp"
 
 namespace csm::cli {
 
-/// f32, f16, bf16, q8_0 or q4.
+/// An option that takes one of the names of types: f32, f16, bf16, q8_0, q4.
+CLI::Option* AddTypeTo(CLI::App& command, const std::string& option, std::string& name,
+                       const std::vector<std::string>& names, const std::string& description);
 DType ParseDType(const std::string& name);
 
 /// Must outlive the parsing of the App.
@@ -18,12 +21,14 @@ class ModelOptions {
  public:
   CLI::Option* AddModelTo(CLI::App& command);  ///< --model
   void AddLoadingTo(CLI::App& command);        ///< --dtype, --threads
+  void AddThreadsTo(CLI::App& command);        ///< --threads alone
 
   bool IsGiven() const { return !model_.empty(); }  ///< by --model
   /// --model, else the environment's CSM_MODEL, else the voice that ships. Throws FileError that
   /// says where was looked.
   std::filesystem::path Dir() const;
   LoadOptions Load() const;
+  Runtime Threads() const { return Runtime(threads_); }
 
  private:
   std::string model_;

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -77,17 +76,16 @@ void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
     return !path.empty() && path != "-" &&
            (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status));
   };
-  std::map<std::filesystem::path, std::filesystem::path> seen;
+  std::map<std::filesystem::path, std::string_view> seen;  // with what to say of a second one
   for (const std::filesystem::path& input : inputs) {
-    if (is_file(input)) seen.emplace(place(input), input);
+    if (is_file(input)) seen.emplace(place(input), "is an input, too");
   }
   for (const std::filesystem::path& output : outputs) {
     if (!is_file(output)) continue;
-    const auto [other, is_new] = seen.emplace(place(output), output);
+    const auto [other, is_new] = seen.emplace(place(output), "would be written twice");
     if (is_new) continue;
-    const bool is_input = std::find(inputs.begin(), inputs.end(), other->second) != inputs.end();
-    throw UsageError(fmt::format("{} {}: give the output another name", output.string(),
-                                 is_input ? "is an input, too" : "would be written twice"));
+    throw UsageError(
+        fmt::format("{} {}: give the output another name", output.string(), other->second));
   }
 }
 

@@ -27,7 +27,6 @@ struct QuantizeOptions {
   ModelOptions model;
   std::string type;
   std::string output;
-  int threads = 0;
   bool report = false;
   bool quiet = false;
 };
@@ -96,7 +95,7 @@ int Run(const QuantizeOptions& options) {
     throw UsageError(fmt::format("--output is {}; its name should end in .gguf", options.output));
   }
   const DType dtype = ParseDType(options.type);
-  const Runtime runtime(options.threads);
+  const Runtime runtime = options.model.Threads();
   const checkpoint::CsmCheckpoint model = checkpoint::OpenCsmCheckpoint(dir);
   (void)CsmProcessor::from_pretrained(dir);  // a model without its tokenizer would be of no use
   std::vector<checkpoint::QuantizedTensor> tensors;
@@ -131,19 +130,15 @@ void AddQuantize(CLI::App& app, Action& action) {
       app.add_subcommand("quantize", "Write a checkpoint as one GGUF file with small weights");
   command->footer(kFooter);
   options->model.AddModelTo(*command);
-  command->add_option("--type", options->type, "Type of the matrices")
-      ->type_name("f16|bf16|q8_0|q4")
-      ->check(CLI::IsMember({"f16", "bf16", "q8_0", "q4"}).description(""))
+  AddTypeTo(*command, "--type", options->type, {"f16", "bf16", "q8_0", "q4"},
+            "Type of the matrices")
       ->required();
   command->add_option("--output", options->output, "The file to write")
       ->type_name("FILE.gguf")
       ->required();
   command->add_flag("--report", options->report,
                     "Print each tensor's error, and how far logits and codes drift");
-  command
-      ->add_option("--threads", options->threads, "Threads to compute on (default: one per core)")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1024).description(""));
+  options->model.AddThreadsTo(*command);
   command->add_flag("--quiet", options->quiet, "Show no progress");
   command->callback([options, &action] { action = [options] { return Run(*options); }; });
 }

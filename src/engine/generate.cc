@@ -154,6 +154,10 @@ Matrix ToMatrix(std::vector<float> values, int64_t cols) {
   return result;
 }
 
+void ThrowIfCancelled(const GenerateCallbacks& callbacks) {
+  if (callbacks.is_cancelled && callbacks.is_cancelled()) throw Cancelled();
+}
+
 /// Tells the caller how far the prompts are, and asks whether to go on: once a layer and chunk.
 model::HiddenObserver WatchPrefill(const std::vector<Prompt>& prompts, const LlamaConfig& config,
                                    const GenerateCallbacks& callbacks) {
@@ -161,7 +165,7 @@ model::HiddenObserver WatchPrefill(const std::vector<Prompt>& prompts, const Lla
   int64_t total = 0;
   for (const Prompt& prompt : prompts) total += prompt.embeddings.rows;
   return [=, &callbacks](int64_t layer, int64_t first_row, std::span<const float> rows) {
-    if (callbacks.is_cancelled && callbacks.is_cancelled()) throw Cancelled();
+    ThrowIfCancelled(callbacks);
     if (!callbacks.on_prefill) return;
     // Positions that have gone through some of the layers count in part.
     const int64_t num_rows = std::ssize(rows) / width;
@@ -173,10 +177,8 @@ CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmI
                       const StepOptions& options, int64_t max_frames) {
   const CsmConfig& model_config = model.checkpoint.config;
   const GenerationConfig& config = options.config;
-  const auto check = [&] {
-    if (options.callbacks.is_cancelled && options.callbacks.is_cancelled()) throw Cancelled();
-  };
-  const std::vector<Prompt> prompts = ReadPrompts(inputs.rows, model.codec, *model.backbone, check);
+  const std::vector<Prompt> prompts = ReadPrompts(inputs.rows, model.codec, *model.backbone,
+                                                  [&] { ThrowIfCancelled(options.callbacks); });
   FrameStepper stepper(*model.backbone, *model.depth_decoder);
   std::vector<Sequence> sequences = StartSequences(
       prompts, config, max_frames, stepper, static_cast<int>(model_config.num_codebooks),
