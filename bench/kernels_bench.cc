@@ -49,14 +49,14 @@ std::vector<float> Values(size_t n) {
 
 // The matrix in the form that kernels read, at `to`.
 void Store(const std::vector<float>& values, DType dtype, size_t cols, std::byte* to) {
-  if (!IsQuantized(dtype)) return Convert(values.data(), DType::kF32, to, dtype, values.size());
-  const size_t rows = values.size() / cols, row_bytes = cols / kBlock * BlockBytes(dtype);
-  std::vector<std::byte> blocks(rows * row_bytes);
-  QuantizeBlocks(values.data(), values.size(), dtype, blocks.data());
-  for (size_t row = 0; row < rows; row += kStripRows) {
-    PackStrip(blocks.data() + row * row_bytes, row_bytes, std::min(kStripRows, rows - row), cols,
-              dtype, to + row / kStripRows * StripBytes(dtype, cols));
+  const size_t rows = values.size() / cols;
+  std::vector<std::byte> stored(rows * StoredRowBytes(dtype, cols));
+  if (IsQuantized(dtype)) {
+    QuantizeBlocks(values.data(), values.size(), dtype, stored.data());
+  } else {
+    Convert(values.data(), DType::kF32, stored.data(), dtype, values.size());
   }
+  PackMatrix({stored.data(), dtype, rows, cols}, to);
 }
 
 void Report(benchmark::State& state, double bytes, double mul_adds, bool is_int8 = false) {
@@ -93,7 +93,7 @@ void BM_MatMul(benchmark::State& state) {
   std::vector<float> y(rows * outputs);
   size_t copy = 0;
   for (auto _ : state) {
-    const MatrixView weight = {first + copy * bytes, dtype, outputs, cols};
+    const PackedMatrix weight = {first + copy * bytes, dtype, outputs, cols};
     MatMul({x.data(), rows, stride}, Product{weight, nullptr, y.data(), outputs, false},
            TheMachine().pool);
     copy = (copy + 1) % num_copies;

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/blocks.h"
 #include "kernels/elementwise.h"
-#include "kernels/packed.h"
 
 namespace csm::checkpoint {
 

@@ -34,18 +34,8 @@ AlignedBytes Allocate(size_t num_bytes) {
 }
 
 bool IsAligned(const void* data, DType dtype) {
+  if (kernels::IsQuantized(dtype)) return true;  // blocks are read byte by byte
   return reinterpret_cast<uintptr_t>(data) % kernels::SizeOf(dtype) == 0;
-}
-
-void ConvertAll(const TensorStore& store, const TensorView& tensor, std::byte* to, DType to_type) {
-  const size_t n = NumElements(tensor);
-  for (size_t begin = 0; begin < n; begin += kChunkElements) {
-    const size_t count = std::min(kChunkElements, n - begin);
-    ConvertElements(tensor, begin, count, to + begin * kernels::SizeOf(to_type), to_type);
-    TensorView done = tensor;
-    done.bytes = tensor.bytes.first((begin + count) * kernels::SizeOf(tensor.dtype));
-    store.Release(done);
-  }
 }
 
 // to[r, c] = from[c, r] for elements of type T; `from` may be unaligned.
@@ -124,99 +114,123 @@ DType WeightLoader::TypeFor(DType stored, size_t cols) const {
   return MatrixType(stored, dtype_.value_or(stored), cols);
 }
 
-void WeightLoader::PackRows(const TensorView& stored, DType dtype, size_t cols, std::byte* to) {
-  const size_t rows = NumElements(stored) / cols;
-  const size_t row_bytes = kernels::StoredRowBytes(dtype, cols);
-  const bool is_packed_only = stored.dtype == dtype;
-  // All that the tasks need: they may not fail to get memory.
-  if (!is_packed_only) {
-    rows_f32_.resize(rows * cols);
-    quantized_.resize(rows * row_bytes);
-    ConvertElements(stored, 0, rows * cols, rows_f32_.data(), DType::kF32);
-  }
-  const std::byte* blocks = is_packed_only ? stored.bytes.data() : quantized_.data();
-  const auto pack_strip = [&](size_t strip) {
-    const size_t first = strip * kernels::kStripRows;
-    const size_t count = std::min(kernels::kStripRows, rows - first);
-    if (!is_packed_only) {
-      kernels::QuantizeBlocks(rows_f32_.data() + first * cols, count * cols, dtype,
-                              quantized_.data() + first * row_bytes);
-    }
-    kernels::PackStrip(blocks + first * row_bytes, row_bytes, count, cols, dtype,
-                       to + strip * kernels::StripBytes(dtype, cols));
-  };
-  const size_t num_strips = kernels::NumStrips(rows);
-  if (pool_ != nullptr) {
-    pool_->ParallelFor(num_strips, pack_strip);
-  } else {
-    for (size_t strip = 0; strip < num_strips; ++strip) pack_strip(strip);
+template <typename Task>
+void WeightLoader::ForEach(size_t count, const Task& task) {
+  if (pool_ != nullptr) return pool_->ParallelFor(count, task);
+  for (size_t i = 0; i < count; ++i) task(i);
+}
+
+void WeightLoader::ConvertAll(const TensorView& tensor, std::byte* to, DType dtype) {
+  constexpr size_t kPieces = 64;  // of a chunk, for the threads; whole blocks
+  constexpr size_t kPieceElements = kChunkElements / kPieces;
+  const bool is_quantized = kernels::IsQuantized(dtype);
+  const size_t n = NumElements(tensor);
+  if (is_quantized) values_.resize(std::min(n, kChunkElements));
+  for (size_t chunk = 0; chunk < n; chunk += kChunkElements) {
+    const size_t chunk_end = std::min(chunk + kChunkElements, n);
+    ForEach((chunk_end - chunk + kPieceElements - 1) / kPieceElements, [&](size_t i) {
+      const size_t begin = chunk + i * kPieceElements;
+      const size_t count = std::min(kPieceElements, chunk_end - begin);
+      std::byte* piece = to + kernels::StoredRowBytes(dtype, begin);
+      if (!is_quantized) return ConvertElements(tensor, begin, count, piece, dtype);
+      float* values = values_.data() + (begin - chunk);
+      ConvertElements(tensor, begin, count, values, DType::kF32);
+      kernels::QuantizeBlocks(values, count, dtype, piece);
+    });
+    TensorView done = tensor;
+    done.bytes = tensor.bytes.first(kernels::StoredRowBytes(tensor.dtype, chunk_end));
+    memory_->store->Release(done);
   }
 }
 
-kernels::MatrixView WeightLoader::Load(const TensorView& stored, size_t rows, size_t cols,
-                                       bool is_releasable) {
-  const DType dtype = TypeFor(stored.dtype, cols);
-  const bool pack = kernels::IsQuantized(dtype);
-  if (!pack && dtype == stored.dtype && IsAligned(stored.bytes.data(), dtype)) {
-    return {stored.bytes.data(), dtype, rows, cols};
-  }
-  const kernels::MatrixView result{memory_->New(kernels::BytesOf({nullptr, dtype, rows, cols})),
-                                   dtype, rows, cols};
-  auto* to = static_cast<std::byte*>(const_cast<void*>(result.data));
+void WeightLoader::PackRows(const TensorView& stored, DType dtype, size_t cols, std::byte* to) {
   const size_t stored_row_bytes = kernels::StoredRowBytes(stored.dtype, cols);
-  const size_t step =
-      std::max<size_t>(kChunkElements / (cols * kernels::kStripRows), 1) * kernels::kStripRows;
+  const size_t row_bytes = kernels::StoredRowBytes(dtype, cols);
+  const size_t rows = stored.bytes.size() / std::max<size_t>(stored_row_bytes, 1);
+  const bool is_converted = stored.dtype != dtype;
+  const bool is_quantized = is_converted && kernels::IsQuantized(dtype);
+  // All that the tasks need: they may not fail to get memory.
+  if (is_converted) converted_.resize(rows * row_bytes);
+  if (is_quantized) values_.resize(rows * cols);
+  ForEach(kernels::NumStrips(rows), [&](size_t strip) {
+    const size_t first = strip * kernels::kStripRows;
+    const size_t count = std::min(kernels::kStripRows, rows - first);
+    const std::byte* from = stored.bytes.data() + first * stored_row_bytes;
+    if (is_converted) {
+      std::byte* converted = converted_.data() + first * row_bytes;
+      if (is_quantized) {
+        float* values = values_.data() + first * cols;
+        ConvertElements(stored, first * cols, count * cols, values, DType::kF32);
+        kernels::QuantizeBlocks(values, count * cols, dtype, converted);
+      } else {
+        ConvertElements(stored, first * cols, count * cols, converted, dtype);
+      }
+      from = converted;
+    }
+    kernels::PackStrip(from, is_converted ? row_bytes : stored_row_bytes, count, cols, dtype,
+                       to + strip * kernels::StripBytes(dtype, cols));
+  });
+}
+
+kernels::PackedMatrix WeightLoader::Pack(const TensorView& stored, DType dtype, size_t rows,
+                                         size_t cols, bool is_releasable) {
+  std::byte* to = memory_->New(kernels::PackedBytes(dtype, rows, cols));
+  const size_t row_bytes = kernels::StoredRowBytes(stored.dtype, cols);
+  const size_t strip_elements = std::max<size_t>(cols * kernels::kStripRows, 1);
+  const size_t step = std::max<size_t>(kChunkElements / strip_elements, 1) * kernels::kStripRows;
   for (size_t begin = 0; begin < rows; begin += step) {
     const size_t count = std::min(step, rows - begin);
     TensorView part = stored;
-    part.bytes = stored.bytes.subspan(begin * stored_row_bytes, count * stored_row_bytes);
-    if (pack) {
-      PackRows(part, dtype, cols,
-               to + begin / kernels::kStripRows * kernels::StripBytes(dtype, cols));
-    } else {
-      ConvertElements(part, 0, count * cols, to + begin * kernels::StoredRowBytes(dtype, cols),
-                      dtype);
-    }
+    part.bytes = stored.bytes.subspan(begin * row_bytes, count * row_bytes);
+    PackRows(part, dtype, cols,
+             to + begin / kernels::kStripRows * kernels::StripBytes(dtype, cols));
     if (!is_releasable) continue;
-    part.bytes = stored.bytes.first((begin + count) * stored_row_bytes);
+    part.bytes = stored.bytes.first((begin + count) * row_bytes);
     memory_->store->Release(part);
   }
-  return result;
+  return {to, dtype, rows, cols};
 }
 
-kernels::MatrixView WeightLoader::Matrix(std::string_view name, int64_t rows, int64_t cols) {
+kernels::PackedMatrix WeightLoader::Matrix(std::string_view name, int64_t rows, int64_t cols) {
   const TensorView& tensor = Get(name, std::array{rows, cols});
-  kernels::MatrixView& matrix = loaded_[tensor.name];  // tied embeddings are asked for twice
-  if (matrix.data != nullptr) return matrix;
-  matrix = Load(tensor, static_cast<size_t>(rows), static_cast<size_t>(cols),
-                /*is_releasable=*/true);
-  return matrix;
+  const auto num_cols = static_cast<size_t>(cols);
+  return Pack(tensor, TypeFor(tensor.dtype, num_cols), static_cast<size_t>(rows), num_cols,
+              /*is_releasable=*/true);
 }
 
-std::vector<kernels::MatrixView> WeightLoader::Heads(std::string_view name, int64_t count,
-                                                     int64_t rows, int64_t cols) {
+kernels::MatrixView WeightLoader::Table(std::string_view name, int64_t rows, int64_t cols) {
+  const TensorView& tensor = Get(name, std::array{rows, cols});
+  kernels::MatrixView& table = tables_[tensor.name];
+  if (table.data != nullptr) return table;
+  const auto num_rows = static_cast<size_t>(rows), num_cols = static_cast<size_t>(cols);
+  const DType dtype = TypeFor(tensor.dtype, num_cols);
+  table = {tensor.bytes.data(), dtype, num_rows, num_cols};
+  if (dtype == tensor.dtype && IsAligned(table.data, dtype)) return table;
+  std::byte* to = memory_->New(num_rows * kernels::StoredRowBytes(dtype, num_cols));
+  ConvertAll(tensor, to, dtype);
+  table.data = to;
+  return table;
+}
+
+std::vector<kernels::PackedMatrix> WeightLoader::Heads(std::string_view name, int64_t count,
+                                                       int64_t rows, int64_t cols) {
   const bool is_transposed = memory_->store->HasTransposedHeads();
   const TensorView& tensor = is_transposed ? Get(name, std::array{count, rows, cols})
                                            : Get(name, std::array{count, cols, rows});
   const auto num_rows = static_cast<size_t>(rows), num_cols = static_cast<size_t>(cols);
+  const DType dtype = TypeFor(tensor.dtype, num_cols);
   const size_t bytes = num_rows * kernels::StoredRowBytes(tensor.dtype, num_cols);
-  AlignedBytes transposed;
-  std::vector<kernels::MatrixView> matrices;
+  const AlignedBytes transposed = is_transposed ? nullptr : Allocate(bytes);
+  std::vector<kernels::PackedMatrix> matrices;
   for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
     TensorView part = tensor;
     part.bytes = tensor.bytes.subspan(i * bytes, bytes);
-    if (is_transposed) {
-      matrices.push_back(Load(part, num_rows, num_cols, /*is_releasable=*/true));
-      continue;
+    if (!is_transposed) {
+      Transpose(part.bytes.data(), tensor.dtype, transposed.get(), num_rows, num_cols);
+      memory_->store->Release(part);
+      part.bytes = {transposed.get(), bytes};
     }
-    // Kept if it is the matrix itself, written over by the next head if that is a copy of it.
-    const bool is_kept = TypeFor(tensor.dtype, num_cols) == tensor.dtype;
-    if (!is_kept && !transposed) transposed = Allocate(bytes);
-    std::byte* to = is_kept ? memory_->New(bytes) : transposed.get();
-    Transpose(part.bytes.data(), tensor.dtype, to, num_rows, num_cols);
-    memory_->store->Release(part);
-    part.bytes = {to, bytes};
-    matrices.push_back(Load(part, num_rows, num_cols, /*is_releasable=*/false));
+    matrices.push_back(Pack(part, dtype, num_rows, num_cols, is_transposed));
   }
   return matrices;
 }
@@ -224,27 +238,31 @@ std::vector<kernels::MatrixView> WeightLoader::Heads(std::string_view name, int6
 std::span<const float> WeightLoader::Vector(std::string_view name, int64_t n) {
   const TensorView& tensor = GetFloats(name, std::array{n});
   std::byte* copy = memory_->New(NumElements(tensor) * sizeof(float));
-  ConvertAll(*memory_->store, tensor, copy, DType::kF32);
+  ConvertAll(tensor, copy, DType::kF32);
   return {reinterpret_cast<const float*>(copy), NumElements(tensor)};
 }
 
 std::vector<float> WeightLoader::Floats(std::string_view name, std::span<const int64_t> shape) {
   const TensorView& tensor = GetFloats(name, shape);
   std::vector<float> values(NumElements(tensor));
-  ConvertAll(*memory_->store, tensor, reinterpret_cast<std::byte*>(values.data()), DType::kF32);
+  ConvertAll(tensor, reinterpret_cast<std::byte*>(values.data()), DType::kF32);
   return values;
 }
 
-kernels::MatrixView WeightLoader::Adopt(std::vector<float> data, int64_t rows, int64_t cols) {
+DType WeightLoader::FloatType(std::string_view name) const {
+  const TensorView* tensor = memory_->store->Find(name);
+  assert(tensor != nullptr);
+  return dtype_.value_or(tensor->dtype);
+}
+
+kernels::PackedMatrix WeightLoader::Adopt(const std::vector<float>& data, int64_t rows,
+                                          int64_t cols, DType dtype) {
   assert(data.size() == static_cast<size_t>(rows) * static_cast<size_t>(cols));
-  const DType dtype = dtype_.value_or(DType::kF32);
-  std::byte* copy = memory_->New(data.size() * kernels::SizeOf(dtype));
-  if (dtype == DType::kF32) {
-    std::memcpy(copy, data.data(), data.size() * sizeof(float));
-  } else {
-    kernels::Convert(data.data(), DType::kF32, copy, dtype, data.size());
-  }
-  return {copy, dtype, static_cast<size_t>(rows), static_cast<size_t>(cols)};
+  TensorView view;
+  view.dtype = DType::kF32;
+  view.bytes = std::as_bytes(std::span(data));
+  return Pack(view, dtype, static_cast<size_t>(rows), static_cast<size_t>(cols),
+              /*is_releasable=*/false);
 }
 
 std::shared_ptr<const void> WeightLoader::memory() const { return memory_; }

@@ -22,19 +22,23 @@ namespace csm::checkpoint {
 /// model keeps memory(). Throws FormatError naming the tensor with expected and found shape.
 class WeightLoader {
  public:
-  /// `dtype`: type to convert matrices to, none: as stored (then they stay mapped, not copied).
-  /// A quantized one is made by the threads of `pool`, if there is one.
+  /// `dtype`: type to convert matrices and tables to, none: as stored. Matrices are packed, and
+  /// converted, by the threads of `pool`, if there is one.
   explicit WeightLoader(std::shared_ptr<const TensorStore> store,
                         std::optional<DType> dtype = std::nullopt, ThreadPool* pool = nullptr);
   ~WeightLoader();
 
-  /// Tensor `name` of shape [rows, cols]; converted once, however often it is asked for.
-  kernels::MatrixView Matrix(std::string_view name, int64_t rows, int64_t cols);
+  /// Tensor `name` of shape [rows, cols] to multiply by: packed.
+  kernels::PackedMatrix Matrix(std::string_view name, int64_t rows, int64_t cols);
 
-  /// Tensor `name` of shape [count, cols, rows], as `count` matrices [rows, cols]: transposed into
-  /// memory of their own, unless the file has them so (TensorStore::HasTransposedHeads).
-  std::vector<kernels::MatrixView> Heads(std::string_view name, int64_t count, int64_t rows,
-                                         int64_t cols);
+  /// Tensor `name` of shape [rows, cols] to look rows up in: mapped where it lies, unless it has to
+  /// be converted; converted once, however often it is asked for (tied embeddings).
+  kernels::MatrixView Table(std::string_view name, int64_t rows, int64_t cols);
+
+  /// Tensor `name` of shape [count, cols, rows] (TensorStore::HasTransposedHeads: [count, rows,
+  /// cols]) as `count` matrices [rows, cols].
+  std::vector<kernels::PackedMatrix> Heads(std::string_view name, int64_t count, int64_t rows,
+                                           int64_t cols);
 
   /// Tensor `name` of shape [n] in f32; e.g. a norm's weight or a bias.
   std::span<const float> Vector(std::string_view name, int64_t n);
@@ -42,9 +46,12 @@ class WeightLoader {
   /// A copy of tensor `name` in f32, of exactly this shape, for models that rearrange it.
   std::vector<float> Floats(std::string_view name, std::span<const int64_t> shape);
 
-  /// Keeps rearranged weights alive together with the rest: a matrix [rows, cols] in f32, or in
-  /// the loader's dtype.
-  kernels::MatrixView Adopt(std::vector<float> data, int64_t rows, int64_t cols);
+  /// The type that a rearranged tensor `name` keeps: the loader's, else as it is stored.
+  DType FloatType(std::string_view name) const;
+
+  /// Packs rearranged weights [rows, cols] and keeps them alive together with the rest.
+  kernels::PackedMatrix Adopt(const std::vector<float>& data, int64_t rows, int64_t cols,
+                              DType dtype = DType::kF32);
 
   /// Owner of all that was handed out so far and later.
   std::shared_ptr<const void> memory() const;
@@ -53,19 +60,26 @@ class WeightLoader {
   struct Memory;
   /// The type that a matrix of `cols` columns gets: quantized only if its rows divide into blocks.
   DType TypeFor(DType stored, size_t cols) const;
-  /// The matrix [rows, cols] that these bytes are: where it is if it can be read there, else a
-  /// copy. `is_releasable`: the bytes are the store's, and their pages may leave memory.
-  kernels::MatrixView Load(const TensorView& stored, size_t rows, size_t cols, bool is_releasable);
-  /// Packs rows, quantizing them unless they are stored as `dtype`.
+  /// Converts all elements of a tensor, piece by piece.
+  void ConvertAll(const TensorView& tensor, std::byte* to, DType dtype);
+  /// Packs a matrix, piece by piece. `is_releasable`: the bytes are the store's, and their pages
+  /// may leave memory.
+  kernels::PackedMatrix Pack(const TensorView& stored, DType dtype, size_t rows, size_t cols,
+                             bool is_releasable);
+  /// Packs some rows, a multiple of kStripRows unless they are the last.
   void PackRows(const TensorView& stored, DType dtype, size_t cols, std::byte* to);
+  /// Calls task(i) for i in [0, count) on the pool's threads, if there is one.
+  template <typename Task>
+  void ForEach(size_t count, const Task& task);
   const TensorView& Get(std::string_view name, std::span<const int64_t> shape) const;
   const TensorView& GetFloats(std::string_view name, std::span<const int64_t> shape) const;
   std::shared_ptr<Memory> memory_;
   std::optional<DType> dtype_;
   ThreadPool* pool_;
-  std::vector<float> rows_f32_;                        // of PackRows
-  std::vector<std::byte> quantized_;                   // of PackRows
-  std::map<std::string, kernels::MatrixView> loaded_;  // Matrix() by name
+  // Scratch: the tasks of the pool may not fail to get memory.
+  std::vector<float> values_;
+  std::vector<std::byte> converted_;
+  std::map<std::string, kernels::MatrixView> tables_;  // by name
 };
 
 }  // namespace csm::checkpoint

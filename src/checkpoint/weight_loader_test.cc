@@ -9,6 +9,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "checkpoint/test_files.h"
+#include "kernels/elementwise.h"
 #include "kernels/packed.h"
 
 namespace csm::checkpoint {
@@ -16,8 +17,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-float FromBf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
 std::string Bf16Bytes(const std::vector<float>& values) {
   std::string bytes;
@@ -29,16 +28,19 @@ std::string Bf16Bytes(const std::vector<float>& values) {
   return bytes;
 }
 
-// All values of these tests are exact in bf16.
-std::vector<float> Values(const kernels::MatrixView& matrix) {
+std::vector<float> Values(const kernels::PackedMatrix& matrix) {
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(matrix.data) % 64, 0u);
   std::vector<float> values(matrix.rows * matrix.cols);
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (matrix.dtype == DType::kF32) {
-      values[i] = static_cast<const float*>(matrix.data)[i];
-    } else {
-      EXPECT_EQ(matrix.dtype, DType::kBF16);
-      values[i] = FromBf16(static_cast<const uint16_t*>(matrix.data)[i]);
-    }
+  for (size_t row = 0; row < matrix.rows; ++row) {
+    kernels::UnpackRow(matrix, row, values.data() + row * matrix.cols);
+  }
+  return values;
+}
+
+std::vector<float> Values(const kernels::MatrixView& table) {
+  std::vector<float> values(table.rows * table.cols);
+  for (size_t row = 0; row < table.rows; ++row) {
+    kernels::LoadRow(table, row, values.data() + row * table.cols);
   }
   return values;
 }
@@ -60,12 +62,13 @@ class WeightLoaderTest : public ::testing::Test {
   TemporaryFolder dir_;
 };
 
-TEST_F(WeightLoaderTest, MapsWhatIsStoredAsAsked) {
+TEST_F(WeightLoaderTest, MapsTablesStoredAsAsked) {
   const auto store = Store();
   for (const std::optional<DType> dtype : {std::optional<DType>(), std::optional(DType::kF32)}) {
     WeightLoader loader(store, dtype);
     // The header of these files does not promise alignment; if it is there, nothing is copied.
-    const kernels::MatrixView matrix = loader.Matrix("matrix", 2, 3);
+    const kernels::MatrixView matrix = loader.Table("matrix", 2, 3);
+    EXPECT_EQ(loader.Table("matrix", 2, 3).data, matrix.data);
     EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4, 5, 6));
     const TensorView* tensor = store->Find("matrix");
     const bool aligned = reinterpret_cast<uintptr_t>(tensor->bytes.data()) % 4 == 0;
@@ -81,11 +84,11 @@ TEST_F(WeightLoaderTest, CopiesOrConvertsAtAnyAlignment) {
     EXPECT_THAT(as_stored.Vector("vector", 3), ElementsAre(1, 2, -3));
 
     WeightLoader converted(Store(shift), DType::kBF16);
-    const kernels::MatrixView matrix = converted.Matrix("matrix", 2, 3);
+    EXPECT_THAT(Values(converted.Table("matrix", 2, 3)), ElementsAre(1, 2, 3, 4, 5, 6));
+    const kernels::PackedMatrix matrix = converted.Matrix("matrix", 2, 3);
     EXPECT_EQ(matrix.dtype, DType::kBF16);
     EXPECT_EQ(matrix.rows, 2u);
     EXPECT_EQ(matrix.cols, 3u);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(matrix.data) % 64, 0u);
     EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4, 5, 6));
     EXPECT_THAT(converted.Floats("half", std::array<int64_t, 2>{2, 2}),
                 ElementsAre(1, -2, 3, 0.5F));
@@ -113,10 +116,11 @@ TEST_F(WeightLoaderTest, TransposesBeyondOneBlock) {
   WriteText(dir_ / "big", Safetensors({{"heads", "F32", {1, kCols, kRows}, FloatBytes(values)}}));
   WeightLoader loader(std::make_shared<SafetensorsFile>(dir_ / "big"));
   const auto heads = loader.Heads("heads", 1, kRows, kCols);
-  const auto* transposed = static_cast<const float*>(heads[0].data);
+  const std::vector<float> transposed = Values(heads[0]);
   for (int64_t r = 0; r < kRows; ++r) {
     for (int64_t c = 0; c < kCols; ++c) {
-      ASSERT_EQ(transposed[r * kCols + c], values[static_cast<size_t>(c * kRows + r)]);
+      ASSERT_EQ(transposed[static_cast<size_t>(r * kCols + c)],
+                values[static_cast<size_t>(c * kRows + r)]);
     }
   }
 }
@@ -130,20 +134,23 @@ TEST_F(WeightLoaderTest, ConvertsMoreThanOneChunk) {
   WriteText(dir_ / "big", Safetensors({{"m", "F32", {kRows, kCols}, FloatBytes(values)}}));
   WeightLoader loader(std::make_shared<SafetensorsFile>(dir_ / "big"), DType::kBF16);
   EXPECT_EQ(Values(loader.Matrix("m", kRows, kCols)), values);
+  EXPECT_EQ(Values(loader.Table("m", kRows, kCols)), values);
 }
 
-TEST_F(WeightLoaderTest, AdoptsInTheLoadersType) {
+TEST_F(WeightLoaderTest, AdoptsInTheTypeAskedFor) {
   WeightLoader loader(Store());
+  EXPECT_EQ(loader.FloatType("matrix"), DType::kF32);
+  EXPECT_EQ(loader.FloatType("half"), DType::kBF16);
+  EXPECT_EQ(WeightLoader(Store(), DType::kF16).FloatType("half"), DType::kF16);
   EXPECT_EQ(loader.Adopt({1, 2}, 1, 2).dtype, DType::kF32);
-  WeightLoader half(Store(), DType::kBF16);
-  const kernels::MatrixView matrix = half.Adopt({1, 2, 3, 4}, 2, 2);
+  const kernels::PackedMatrix matrix = loader.Adopt({1, 2, 3, 4}, 2, 2, DType::kBF16);
   EXPECT_EQ(matrix.dtype, DType::kBF16);
   EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4));
 }
 
 TEST_F(WeightLoaderTest, MemoryOutlivesTheLoader) {
   std::shared_ptr<const void> memory;
-  kernels::MatrixView matrix;
+  kernels::PackedMatrix matrix;
   std::span<const float> vector;
   {
     WeightLoader loader(Store());
@@ -178,7 +185,8 @@ TEST_F(WeightLoaderTest, PacksLargeMatricesPieceByPiece) {
   ThreadPool pool(2);
   for (const DType dtype : {DType::kQ8_0, DType::kQ4}) {
     WeightLoader loader(OpenTensors(dir.path()), dtype, &pool);
-    const kernels::MatrixView matrix = loader.Matrix("m", kRows, kCols);
+    const kernels::PackedMatrix matrix = loader.Matrix("m", kRows, kCols);
+    const kernels::MatrixView table = loader.Table("m", kRows, kCols);
     ASSERT_EQ(matrix.dtype, dtype);
     std::vector<std::byte> blocks(kCols / kernels::kBlock * kernels::BlockBytes(dtype));
     std::vector<float> actual(kCols), expected(kCols);
@@ -186,6 +194,8 @@ TEST_F(WeightLoaderTest, PacksLargeMatricesPieceByPiece) {
       kernels::QuantizeBlocks(values.data() + row * kCols, kCols, dtype, blocks.data());
       kernels::DequantizeBlocks(blocks.data(), kCols, dtype, expected.data());
       kernels::UnpackRow(matrix, row, actual.data());
+      EXPECT_EQ(actual, expected) << row;
+      kernels::LoadRow(table, row, actual.data());
       EXPECT_EQ(actual, expected) << row;
     }
   }

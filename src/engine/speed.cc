@@ -109,7 +109,7 @@ int64_t BytesPerFrame(const CsmForConditionalGeneration& model, int64_t position
   const CsmDepthDecoderModel::Impl& depth = *model.impl().depth_decoder;
   size_t bytes = backbone.stack.totals().bytes + kernels::BytesOf(backbone.lm_head);
   const size_t pass = depth.stack.totals().bytes + kernels::BytesOf(depth.inputs_embeds_projector);
-  for (const kernels::MatrixView& head : depth.codebooks_head) {
+  for (const kernels::PackedMatrix& head : depth.codebooks_head) {
     bytes += pass + kernels::BytesOf(head);
   }
   const CsmConfig& config = backbone.config;

@@ -1,8 +1,8 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/blocks.h"
 #include "kernels/elementwise.h"
-#include "kernels/packed.h"
 
 // Highway asks for this order.
 // clang-format off
@@ -77,22 +77,27 @@ namespace csm::kernels {
 namespace {
 HWY_EXPORT(ConvertTarget);
 HWY_EXPORT(AddRowTarget);
+
+const std::byte* RowAt(const MatrixView& matrix, size_t row) {
+  return static_cast<const std::byte*>(matrix.data) +
+         row * StoredRowBytes(matrix.dtype, matrix.cols);
+}
 }  // namespace
 
 void LoadRow(const MatrixView& matrix, size_t row, float* out) {
-  if (IsQuantized(matrix.dtype)) return UnpackRow(matrix, row, out);
-  Convert(RowsOf(matrix, row, 1).data, matrix.dtype, out, DType::kF32, matrix.cols);
+  const std::byte* from = RowAt(matrix, row);
+  if (IsQuantized(matrix.dtype)) return DequantizeBlocks(from, matrix.cols, matrix.dtype, out);
+  Convert(from, matrix.dtype, out, DType::kF32, matrix.cols);
 }
 
 void AddRow(const MatrixView& matrix, size_t row, float* out) {
   if (IsQuantized(matrix.dtype)) {
-    thread_local std::vector<float> unpacked;
-    unpacked.resize(matrix.cols);
-    UnpackRow(matrix, row, unpacked.data());
-    return Add(unpacked.data(), out, matrix.cols);
+    thread_local std::vector<float> values;
+    values.resize(matrix.cols);
+    LoadRow(matrix, row, values.data());
+    return Add(values.data(), out, matrix.cols);
   }
-  HWY_DYNAMIC_DISPATCH(AddRowTarget)
-  (RowsOf(matrix, row, 1).data, matrix.dtype, out, matrix.cols);
+  HWY_DYNAMIC_DISPATCH(AddRowTarget)(RowAt(matrix, row), matrix.dtype, out, matrix.cols);
 }
 
 void Convert(const void* from, DType from_type, void* to, DType to_type, size_t n) {

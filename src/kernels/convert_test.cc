@@ -99,7 +99,7 @@ TEST_P(ConvertTest, AnyPairOfTypesAndAnyLength) {
       for (size_t n = 0; n <= 40; ++n) {
         const TestMatrix source(from, 1, n, 7, true);
         std::vector<std::byte> target(n * SizeOf(to) + 1, std::byte{0xA5});
-        Convert(source.view().data, from, target.data(), to, n);
+        Convert(source.table().data, from, target.data(), to, n);
         EXPECT_EQ(target.back(), std::byte{0xA5});
         for (size_t i = 0; i < n; ++i) {
           float expected = source.At(i), got;

@@ -171,9 +171,9 @@ TEST_P(ElementwiseTest, RowsAreWidened) {
       std::vector<float> loaded(cols), sum = Random(2).Normals(cols);
       const std::vector<float> before = sum;
       for (size_t row = 0; row < 3; ++row) {
-        LoadRow(matrix.view(), row, loaded.data());
+        LoadRow(matrix.table(), row, loaded.data());
         sum = before;
-        AddRow(matrix.view(), row, sum.data());
+        AddRow(matrix.table(), row, sum.data());
         for (size_t i = 0; i < cols; ++i) {
           ASSERT_EQ(loaded[i], matrix.At(row * cols + i));
           ASSERT_EQ(sum[i], before[i] + matrix.At(row * cols + i));

@@ -6,13 +6,16 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "hwy/targets.h"
+#include "kernels/elementwise.h"
 #include "kernels/half.h"
-#include "kernels/matrix_view.h"
+#include "kernels/packed.h"
 
 namespace csm::kernels {
 
@@ -53,23 +56,58 @@ class Random {
   std::normal_distribution<float> normal_;
 };
 
-/// A matrix of any type in a heap block that ends with its last element and, if `misaligned`, is
-/// aligned to the element only.
+/// A heap block of exactly `size` bytes, aligned to a cache line.
+class AlignedBytes {
+ public:
+  explicit AlignedBytes(size_t size)
+      : data_(static_cast<std::byte*>(::operator new (size, std::align_val_t{64}))) {}
+  std::byte* data() const { return data_.get(); }
+
+ private:
+  struct Delete {
+    void operator()(std::byte* data) const { ::operator delete (data, std::align_val_t{64}); }
+  };
+  std::unique_ptr<std::byte, Delete> data_;
+};
+
+/// A matrix of any type, as stored and packed. The stored one is in a heap block that ends with its
+/// last element and, if `misaligned`, is aligned to the element only.
 class TestMatrix {
  public:
-  TestMatrix(DType dtype, size_t rows, size_t cols, uint32_t seed, bool misaligned = false)
-      : view_{nullptr, dtype, rows, cols},
-        bytes_(rows * cols * SizeOf(dtype) + (misaligned ? SizeOf(dtype) : 0)) {
-    std::byte* data = bytes_.data() + bytes_.size() - rows * cols * SizeOf(dtype);
-    Random random(seed);
-    for (size_t i = 0; i < rows * cols; ++i) Put(data, i, random.Normal());
-    view_.data = data;
+  TestMatrix(DType dtype, size_t rows, size_t cols, const std::vector<float>& values,
+             bool misaligned = false)
+      : dtype_(dtype),
+        rows_(rows),
+        cols_(cols),
+        shift_(misaligned ? SizeOf(dtype) : 0),
+        stored_(shift_ + rows_ * StoredRowBytes(dtype, cols)),
+        packed_(PackedBytes(dtype, rows_, cols)) {
+    std::byte* data = stored_.data() + shift_;
+    if (IsQuantized(dtype)) {
+      QuantizeBlocks(values.data(), values.size(), dtype, data);
+    } else {
+      for (size_t i = 0; i < values.size(); ++i) Put(data, i, values[i]);
+    }
+    PackMatrix(table(), packed_.data());
   }
-  const MatrixView& view() const { return view_; }
+  TestMatrix(DType dtype, size_t rows, size_t cols, uint32_t seed, bool misaligned = false)
+      : TestMatrix(dtype, rows, cols, Random(seed).Normals(rows * cols), misaligned) {}
+
+  MatrixView table() const { return {stored_.data() + shift_, dtype_, rows_, cols_}; }
+  PackedMatrix packed() const { return {packed_.data(), dtype_, rows_, cols_}; }
+
+  /// Element i of a type that is not quantized.
   float At(size_t i) const {
-    if (view_.dtype == DType::kF32) return static_cast<const float*>(view_.data)[i];
-    if (view_.dtype == DType::kF16) return ToF32(static_cast<const F16*>(view_.data)[i]);
-    return ToF32(static_cast<const BF16*>(view_.data)[i]);
+    const void* data = table().data;
+    if (dtype_ == DType::kF32) return static_cast<const float*>(data)[i];
+    if (dtype_ == DType::kF16) return ToF32(static_cast<const F16*>(data)[i]);
+    return ToF32(static_cast<const BF16*>(data)[i]);
+  }
+  /// All elements, in order.
+  std::vector<float> Values() const {
+    std::vector<float> values(rows_ * cols_);
+    for (size_t row = 0; row < rows_; ++row) LoadRow(table(), row, values.data() + row * cols_);
+    return values;
   }
 
  private:
@@ -77,13 +115,15 @@ class TestMatrix {
     const F16 f16 = ToF16(value);
     const BF16 bf16 = ToBF16(value);
     const void* from = &value;
-    if (view_.dtype == DType::kF16) from = &f16;
-    if (view_.dtype == DType::kBF16) from = &bf16;
-    std::memcpy(data + i * SizeOf(view_.dtype), from, SizeOf(view_.dtype));
+    if (dtype_ == DType::kF16) from = &f16;
+    if (dtype_ == DType::kBF16) from = &bf16;
+    std::memcpy(data + i * SizeOf(dtype_), from, SizeOf(dtype_));
   }
 
-  MatrixView view_;
-  std::vector<std::byte> bytes_;
+  DType dtype_;
+  size_t rows_, cols_, shift_;
+  std::vector<std::byte> stored_;
+  AlignedBytes packed_;
 };
 
 inline constexpr DType kAllTypes[] = {DType::kF32, DType::kF16, DType::kBF16};

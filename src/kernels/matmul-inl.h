@@ -1,4 +1,14 @@
-// How a task of a product walks its tiles.
+// Products with f32, f16 and bf16 weights, in strips (packed.h). A tile of kR rows of x and kS
+// strips keeps its sums in registers and walks the columns one by one: 16 weights of a strip times
+// one x, broadcast.
+//
+// The canonical order of every sum, whatever tile computes it and on every instruction set:
+// sum = fma(x[i], w[i], sum) for the columns in turn.
+//
+// Bound for few rows: bytes of the weights. A core gets more of the memory's bandwidth the more
+// places it reads in turn, so strips are walked side by side, each the start of a contiguous part.
+// Bound for many rows: multiply-adds. Nothing is summed across lanes and nothing is copied, so even
+// 32 columns reach the peak; a tile's strips stay in the second-level cache while all rows pass.
 #if defined(CSM_KERNELS_MATMUL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CSM_KERNELS_MATMUL_INL_H_
 #undef CSM_KERNELS_MATMUL_INL_H_
@@ -8,199 +18,191 @@
 
 #include <algorithm>
 
+#include "kernels/load-inl.h"
 #include "kernels/matmul_task.h"
-#include "kernels/tile-inl.h"
+#include "kernels/packed.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace csm::kernels {
 namespace HWY_NAMESPACE {
 
-static_assert(kTileRows <= kMaxTileRows && kLanes <= 16);
+constexpr size_t kVecs = kStripRows / kLanes;  // vectors of a strip's outputs
+static_assert(kStripRows % kLanes == 0);
 
-// Stores an output: y = sum (+ y) (+ bias), in this order.
-HWY_INLINE void Store(const MatMulTask& task, size_t row, size_t output, float sum) {
-  float& y = task.y[row * task.y_stride + output];
-  if (task.accumulate) sum += y;
-  if (task.bias != nullptr) sum += task.bias[output];
-  y = sum;
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
+constexpr size_t kMaxSums = 24;  // of 32 registers
+#else
+constexpr size_t kMaxSums = 12;  // of 16
+#endif
+
+// Rows of a tile of so many strips. Rows far apart by a power of two fall on the same sets of the
+// first-level cache, which has 8 ways or more: 6 rows of 4 strips do not suffer from it.
+constexpr size_t TallestTile(size_t num_strips) {
+  return std::max<size_t>(1, kMaxSums / (num_strips * kVecs));
+}
+constexpr size_t NextHeight(size_t height) { return height > 4 ? 4 : height / 2; }
+
+// Strips of a tile. One row needs them for its chains of sums and its streams; with several rows
+// they save loads of x where the registers allow.
+constexpr size_t kMostStrips = 4;
+constexpr size_t StripsFor(size_t num_rows) {
+  if (num_rows == 1 || kVecs == 1) return kMostStrips;
+  return num_rows <= 3 ? 2 : 1;
 }
 
-// Few rows: the weights go straight from memory to registers. Bound: bytes of weights. One core
-// gets more of the memory's bandwidth the more places it reads in turn (1, 2, 4, 8 places: 11, 13,
-// 15, 17.5 GB/s), and the longer the run at each; prefetch instructions add nothing. So the rows
-// are read as up to 8 streams, each a contiguous part of the task's rows.
-template <size_t kR, class T>
-HWY_NOINLINE void StreamWeights(const MatMulTask& task) {
-  constexpr size_t kStreams = 8 * kR <= kTileRows * kTileOutputs ? 8 : 4;
-  const T* weight = static_cast<const T*>(task.weight.data);
-  const size_t cols = task.weight.cols;
-  const size_t outputs = task.weight.rows;
-  const size_t length = (outputs + kStreams - 1) / kStreams;  // rows of a stream
-  for (size_t o = 0; o < length; ++o) {
-    const T* w[kStreams];
-    for (size_t c = 0; c < kStreams; ++c) {
-      w[c] = weight + std::min(c * length + o, outputs - 1) * cols;  // past the last: not stored
+template <size_t kR, size_t kS>
+struct Tile {
+  const float* x;  // of the tile's first row
+  size_t x_stride;
+  const std::byte* w[kS];
+  VF sums[kR][kS][kVecs];
+
+  // `load` gives vector v of a strip's weights of column i of x.
+  template <class Load>
+  HWY_INLINE void MulAddColumn(size_t i, const Load& load) {
+    VF weights[kS][kVecs];
+#pragma GCC unroll 4
+    for (size_t s = 0; s < kS; ++s) {
+#pragma GCC unroll 16
+      for (size_t v = 0; v < kVecs; ++v) weights[s][v] = load(w[s], v);
     }
-    Sums<kR, kStreams> sums;
-    Clear(sums);
-    MulAddColumns(task.x.data, task.x.stride, w, cols, sums);
-#pragma GCC unroll 8
+#pragma GCC unroll 24
     for (size_t r = 0; r < kR; ++r) {
-      float out[kStreams];
-#pragma GCC unroll 8
-      for (size_t c = 0; c < kStreams; c += 4) {
-        const VF* v = sums.v[r] + c;
-        SumLanes4(v[0], v[1], v[2], v[3], out + c);
-      }
-      for (size_t c = 0; c < kStreams && c * length + o < outputs; ++c) {
-        Store(task, r, c * length + o, out[c]);
+      const VF xv = hn::Set(DF(), x[r * x_stride + i]);
+#pragma GCC unroll 4
+      for (size_t s = 0; s < kS; ++s) {
+#pragma GCC unroll 16
+        for (size_t v = 0; v < kVecs; ++v) {
+          sums[r][s][v] = hn::MulAdd(xv, weights[s][v], sums[r][s][v]);
+        }
       }
     }
   }
-}
 
-// Many rows: a block of weights is widened once and stays in the second-level cache; a tile of x
-// stays in the first while the block's tiles pass by it. Sums of the columns so far wait in
-// `carry`. Bound: multiply-adds.
-struct Block {
-  size_t output, num_outputs;
-  size_t begin, num_cols;  // columns
+  HWY_INLINE void Advance(size_t num_bytes) {
+#pragma GCC unroll 4
+    for (size_t s = 0; s < kS; ++s) w[s] += num_bytes;
+  }
+
+  HWY_INLINE void MulAddColumns(float, size_t num_cols) {
+    const auto load = [](const std::byte* p, size_t v) HWY_ATTR {
+      return hn::Load(DF(), reinterpret_cast<const float*>(p) + v * kLanes);
+    };
+    for (size_t i = 0; i < num_cols; ++i) {
+      MulAddColumn(i, load);
+      Advance(kStripRows * 4);
+    }
+  }
+
+  HWY_INLINE void MulAddColumns(F16, size_t num_cols) {
+    const auto load = [](const std::byte* p, size_t v) HWY_ATTR {
+      return Widen(F16{}, hn::Load(DU16(), reinterpret_cast<const uint16_t*>(p) + v * kLanes));
+    };
+    for (size_t i = 0; i < num_cols; ++i) {
+      MulAddColumn(i, load);
+      Advance(kStripRows * 2);
+    }
+  }
+
+  HWY_INLINE void MulAddColumns(BF16, size_t num_cols) {
+    const auto load_pair = [](const std::byte* p, size_t v) HWY_ATTR {
+      return hn::Load(DU(), reinterpret_cast<const uint32_t*>(p) + v * kLanes);
+    };
+    const auto load_even = [&](const std::byte* p, size_t v) HWY_ATTR {
+      return hn::BitCast(DF(), hn::ShiftLeft<16>(load_pair(p, v)));
+    };
+    const auto load_odd = [&](const std::byte* p, size_t v) HWY_ATTR {
+      return hn::BitCast(DF(), hn::And(load_pair(p, v), hn::Set(DU(), 0xFFFF0000U)));
+    };
+    size_t i = 0;
+    for (; i + 2 <= num_cols; i += 2) {
+      MulAddColumn(i, load_even);
+      MulAddColumn(i + 1, load_odd);
+      Advance(kStripRows * 4);
+    }
+    if (i < num_cols) MulAddColumn(i, load_even);
+  }
 };
 
-// Copies n columns of a row as f32; zeros fill the last vector.
-template <class T>
-HWY_INLINE void PackRow(const T* from, size_t n, float* HWY_RESTRICT to) {
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) hn::Store(LoadF32(from + i), DF(), to + i);
-  if (i < n) hn::Store(LoadF32(from + i, n - i), DF(), to + i);
+// Stores outputs: y = sum (+ y) (+ bias), in this order.
+HWY_INLINE void StoreOutputs(const MatMulTask& task, size_t row, size_t output, VF sum) {
+  float* y = task.y + row * task.y_stride + output;
+  const float* bias = task.bias == nullptr ? nullptr : task.bias + output;
+  const size_t n = task.num_outputs - output;
+  if (n >= kLanes) {
+    if (task.accumulate) sum = hn::Add(sum, LoadF32(y));
+    if (bias != nullptr) sum = hn::Add(sum, LoadF32(bias));
+    return hn::StoreU(sum, DF(), y);
+  }
+  if (task.accumulate) sum = hn::Add(sum, LoadF32(y, n));
+  if (bias != nullptr) sum = hn::Add(sum, LoadF32(bias, n));
+  StoreN(sum, y, n);
 }
 
-template <class T>
-HWY_NOINLINE void PackBlock(const MatMulTask& task, const Block& block) {
-  const T* weight = static_cast<const T*>(task.weight.data) + block.begin;
-  const size_t num_rows = (block.num_outputs + kTileOutputs - 1) / kTileOutputs * kTileOutputs;
-  for (size_t c = 0; c < num_rows; ++c) {  // past the last: computed, not stored
-    const size_t output = block.output + std::min(c, block.num_outputs - 1);
-    PackRow(weight + output * task.weight.cols, block.num_cols,
-            task.scratch->weights + c * kPackedStride);
+// Rows [row, row + kR) times kS strips that are `step` apart from `strip` on.
+template <class T, size_t kR, size_t kS>
+HWY_NOINLINE void RunTile(const MatMulTask& task, size_t row, size_t strip, size_t step) {
+  Tile<kR, kS> tile;
+  tile.x = task.x.data + row * task.x.stride;
+  tile.x_stride = task.x.stride;
+#pragma GCC unroll 4
+  for (size_t s = 0; s < kS; ++s) {
+    tile.w[s] = task.strips + (strip + s * step) * StripBytes(task.dtype, task.cols);
   }
-}
-
-// The block's columns of rows [row, row + num_rows). A vector that straddles two cache lines costs
-// two loads, and every tile loads them again: rows that do not start on a line are copied.
-HWY_INLINE RowsView TileOfX(const MatMulTask& task, const Block& block, size_t row,
-                            size_t num_rows) {
-  const float* x = task.x.data + row * task.x.stride + block.begin;
-  constexpr size_t kLine = 64;
-  if (reinterpret_cast<uintptr_t>(x) % kLine == 0 && task.x.stride * sizeof(float) % kLine == 0) {
-    return {x, num_rows, task.x.stride};
-  }
-  for (size_t r = 0; r < num_rows; ++r) {
-    PackRow(x + r * task.x.stride, block.num_cols, task.scratch->x + r * kPackedStride);
-  }
-  return {task.scratch->x, num_rows, kPackedStride};
-}
-
-// The outputs of a tile, `num_outputs` <= kTileOutputs of them.
-template <size_t kR>
-HWY_INLINE void Finish(const Sums<kR>& sums, const MatMulTask& task, size_t row, size_t output,
-                       size_t num_outputs) {
-#pragma GCC unroll 8
+#pragma GCC unroll 24
   for (size_t r = 0; r < kR; ++r) {
-    float out[kTileOutputs];
-    SumLanes4(sums.v[r][0], sums.v[r][1], sums.v[r][2], sums.v[r][3], out);
-    for (size_t c = 0; c < num_outputs; ++c) Store(task, row + r, output + c, out[c]);
+#pragma GCC unroll 4
+    for (size_t s = 0; s < kS; ++s) {
+#pragma GCC unroll 16
+      for (size_t v = 0; v < kVecs; ++v) tile.sums[r][s][v] = hn::Zero(DF());
+    }
   }
-}
-
-// The tile `x` of rows from `row` on, times packed weight rows [c, c + kTileOutputs) of the block.
-template <size_t kR>
-HWY_NOINLINE void PackedTile(const MatMulTask& task, const Block& block, const RowsView& x,
-                             size_t row, size_t c, float* HWY_RESTRICT carry) {
-  const float* w[kTileOutputs];
-  for (size_t k = 0; k < kTileOutputs; ++k) w[k] = task.scratch->weights + (c + k) * kPackedStride;
-  Sums<kR> sums;
-  if (block.begin == 0) {
-    Clear(sums);
-  } else {
-#pragma GCC unroll 8
-    for (size_t r = 0; r < kR; ++r) {
-#pragma GCC unroll 8
-      for (size_t k = 0; k < kTileOutputs; ++k) {
-        sums.v[r][k] = hn::Load(DF(), carry + (r * kTileOutputs + k) * kLanes);
+  tile.MulAddColumns(T{}, task.cols);
+#pragma GCC unroll 24
+  for (size_t r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+    for (size_t s = 0; s < kS; ++s) {
+#pragma GCC unroll 16
+      for (size_t v = 0; v < kVecs; ++v) {
+        const size_t output = (strip + s * step) * kStripRows + v * kLanes;
+        if (output < task.num_outputs) {
+          StoreOutputs(task, row + r, output, tile.sums[r][s][v]);
+        }
       }
     }
   }
-  MulAddColumns(x.data, x.stride, w, block.num_cols, sums);
-  if (block.begin + block.num_cols == task.weight.cols) {
-    Finish(sums, task, row, block.output + c, std::min(kTileOutputs, block.num_outputs - c));
-    return;
-  }
-#pragma GCC unroll 8
-  for (size_t r = 0; r < kR; ++r) {
-#pragma GCC unroll 8
-    for (size_t k = 0; k < kTileOutputs; ++k) {
-      hn::Store(sums.v[r][k], DF(), carry + (r * kTileOutputs + k) * kLanes);
-    }
-  }
 }
 
-template <size_t kR = kTileRows>
-HWY_INLINE void PackedTileOf(const MatMulTask& task, const Block& block, const RowsView& x,
-                             size_t row, size_t c, float* HWY_RESTRICT carry) {
-  if (x.num_rows == kR) return PackedTile<kR>(task, block, x, row, c, carry);
-  if constexpr (kR > 1) PackedTileOf<kR - 1>(task, block, x, row, c, carry);
+template <class T, size_t kS, size_t kR = TallestTile(kS)>
+HWY_INLINE void RunRows(const MatMulTask& task, size_t row, size_t strip, size_t step) {
+  for (; row + kR <= task.x.num_rows; row += kR) RunTile<T, kR, kS>(task, row, strip, step);
+  if constexpr (kR > 1) RunRows<T, kS, NextHeight(kR)>(task, row, strip, step);
 }
 
-HWY_INLINE void MultiplyBlock(const MatMulTask& task, const Block& block) {
-  float* carry = task.scratch->carry;
-  // Tiles of equal height: 4 and 4 rows take less time than 6 and 2.
-  const size_t num_tiles = (task.x.num_rows + kTileRows - 1) / kTileRows;
-  const size_t height = (task.x.num_rows + num_tiles - 1) / num_tiles;
-  for (size_t row = 0; row < task.x.num_rows; row += height) {
-    const RowsView x = TileOfX(task, block, row, std::min(height, task.x.num_rows - row));
-    for (size_t c = 0; c < block.num_outputs; c += kTileOutputs) {
-      PackedTileOf(task, block, x, row, c, carry);
-      if (block.num_cols < task.weight.cols) carry += x.num_rows * kTileOutputs * kLanes;
-    }
-  }
-}
-
-template <class T>
-HWY_NOINLINE void KeepWeights(const MatMulTask& task) {
-  const size_t cols = task.weight.cols;
-  Block block;
-  for (block.output = 0; block.output < task.weight.rows; block.output += kBlockOutputs) {
-    block.num_outputs = std::min(kBlockOutputs, task.weight.rows - block.output);
-    block.begin = 0;
-    do {  // once even without columns: the outputs are then the bias
-      block.num_cols = std::min(kBlockCols, cols - block.begin);
-      PackBlock<T>(task, block);
-      MultiplyBlock(task, block);
-      block.begin += block.num_cols;
-    } while (block.begin < cols);
-  }
-}
-
-template <class T, size_t kR = kTileRows>
-HWY_INLINE void StreamWeightsOf(const MatMulTask& task) {
-  if (task.x.num_rows == kR) return StreamWeights<kR, T>(task);
-  if constexpr (kR > 1) StreamWeightsOf<T, kR - 1>(task);
+// The strips from `strip` on, in groups of kS of which each sees all rows.
+template <class T, size_t kS>
+HWY_INLINE void RunStrips(const MatMulTask& task, size_t strip) {
+  const size_t step = (NumStrips(task.num_outputs) - strip) / kS;
+  for (size_t s = 0; s < step; ++s) RunRows<T, kS>(task, 0, strip + s, step);
+  if constexpr (kS > 1) RunStrips<T, kS / 2>(task, strip + kS * step);
 }
 
 template <class T>
 HWY_INLINE void RunTaskOf(const MatMulTask& task) {
-  if (task.x.num_rows <= kTileRows) {
-    StreamWeightsOf<T>(task);
-  } else {
-    KeepWeights<T>(task);
+  switch (StripsFor(task.x.num_rows)) {
+    case 4:
+      return RunStrips<T, 4>(task, 0);
+    case 2:
+      return RunStrips<T, 2>(task, 0);
+    default:
+      return RunStrips<T, 1>(task, 0);
   }
 }
 
 // One definition per target: Highway compiles this file into a namespace of its own for each.
 // NOLINTNEXTLINE(misc-definitions-in-headers)
 void RunTask(const MatMulTask& task) {
-  switch (task.weight.dtype) {
+  switch (task.dtype) {
     case DType::kF32:
       return RunTaskOf<float>(task);
     case DType::kF16:

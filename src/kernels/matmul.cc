@@ -1,14 +1,9 @@
-// How a product is cut into tasks for the pool; the arithmetic is in matmul-inl.h.
-//
-// Measured on one core of a shared and busy Intel Ice Lake server (AVX-512, 2.8 GHz), best
-// processor time of many calls, against what the same run reads from memory (17 GB/s, 8 streams)
-// and multiplies in registers (92 G multiply-adds/s): one row 0.84 to 1.06 of the bandwidth; 126
-// rows of 2048 inputs 0.57 of the multiply-adds, 64 rows 0.54, 32 rows 0.44.
+// How a product is cut into tasks for the pool; the arithmetic is in matmul-inl.h (float weights)
+// and packed_matmul_*.cc (quantized ones).
 #include "kernels/matmul.h"
 
 #include <algorithm>
 #include <cassert>
-#include <memory>
 
 #include "kernels/matmul_task.h"
 #include "kernels/packed_matmul.h"
@@ -33,126 +28,96 @@ HWY_EXPORT(RunTask);
 // done before another thread, which may have to wake up, has taken its share.
 constexpr size_t kMinParallelWork = 64 * 1024;
 
-// How all the products of a call are cut: the same rows and about as many outputs a task.
-struct Cut {
-  size_t rows_per_task;
-  size_t outputs_per_task;
-};
-
 constexpr size_t DivideRoundUp(size_t a, size_t b) { return (a + b - 1) / b; }
 constexpr size_t RoundUp(size_t a, size_t b) { return DivideRoundUp(a, b) * b; }
 
-size_t NumOutputBlocks(const Product& product, const Cut& cut) {
-  return DivideRoundUp(product.weight.rows, cut.outputs_per_task);
-}
+// How all the products of a call are cut: the same rows and about as many strips a task.
+struct Cut {
+  size_t rows_per_task;
+  size_t strips_per_task;
+};
 
-// Several tasks a thread even out threads of unequal speed.
-constexpr size_t kTasksPerThread = 4;
-
-Cut ChooseCut(const RowsView& x, size_t total_outputs, size_t num_threads) {
-  const bool few_rows = x.num_rows <= kMaxTileRows;
-  const size_t unit = few_rows ? 8 : kBlockOutputs;  // the smallest number of outputs worth a task
+// Strips first: every weight is then read by one thread. Rows where there are not enough strips.
+Cut ChooseCut(size_t num_rows, size_t total_strips, size_t num_threads) {
+  constexpr size_t kTasksPerThread = 4;  // they even out threads of unequal speed
+  constexpr size_t kStripUnit = 4;       // that a kernel walks side by side
+  constexpr size_t kRowUnit = 24;        // several times the height of a tile
   const size_t wanted = num_threads == 1 ? 1 : kTasksPerThread * num_threads;
-  size_t num_passes = DivideRoundUp(x.num_rows, kRowsPerPass);
-  // Too few outputs to go round: shorter passes, of four tiles at least.
-  const size_t num_units = DivideRoundUp(total_outputs, unit);
-  num_passes = std::max(num_passes, std::min(DivideRoundUp(wanted, num_units),
-                                             DivideRoundUp(x.num_rows, 4 * kMaxTileRows)));
-  // Passes of equal height, so that none reads all weights for a few left-over rows.
-  const size_t rows =
-      std::min(kRowsPerPass, RoundUp(DivideRoundUp(x.num_rows, num_passes), kMaxTileRows));
-  const size_t wanted_cuts = DivideRoundUp(wanted, num_passes);
-  return {rows, RoundUp(DivideRoundUp(total_outputs, wanted_cuts), unit)};
+  const size_t strips = RoundUp(DivideRoundUp(total_strips, wanted), kStripUnit);
+  const size_t row_cuts = DivideRoundUp(wanted, DivideRoundUp(total_strips, strips));
+  return {RoundUp(DivideRoundUp(num_rows, row_cuts), kRowUnit), strips};
 }
 
-// Of the calling thread, kept for its next call.
-MatMulScratch* ThreadScratch() {
-  thread_local const auto scratch = std::make_unique_for_overwrite<MatMulScratch>();
-  return scratch.get();
-}
-
-MatMulTask TaskAt(const RowsView& x, const Product& product, const Cut& cut, size_t index) {
-  const size_t num_blocks = NumOutputBlocks(product, cut);
-  const size_t row = index / num_blocks * cut.rows_per_task;
-  const size_t output = index % num_blocks * cut.outputs_per_task;
-  MatMulTask task;
-  task.x = {x.data + row * x.stride, std::min(cut.rows_per_task, x.num_rows - row), x.stride};
-  task.weight =
-      RowsOf(product.weight, output, std::min(cut.outputs_per_task, product.weight.rows - output));
-  task.bias = product.bias == nullptr ? nullptr : product.bias + output;
-  task.y = product.y + row * product.y_stride + output;
-  task.y_stride = product.y_stride;
-  task.accumulate = product.accumulate;
-  task.scratch = task.x.num_rows <= 1 ? nullptr : ThreadScratch();
-  return task;
-}
-
-// Products whose weights are f32, f16 or bf16.
-void MatMulFloats(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
-  size_t total_outputs = 0;
-  for (const Product& product : products) {
-    assert(product.weight.cols == products[0].weight.cols);
-    total_outputs += product.weight.rows;
-  }
-  if (total_outputs == 0) return;
-  const size_t work = x.num_rows * total_outputs * products[0].weight.cols;
-  const bool inline_only = work < kMinParallelWork;
-  const Cut cut = ChooseCut(x, total_outputs, inline_only ? 1 : pool.num_threads());
-  const size_t num_row_blocks = DivideRoundUp(x.num_rows, cut.rows_per_task);
-  size_t num_tasks = 0;
-  for (const Product& product : products) {
-    num_tasks += num_row_blocks * NumOutputBlocks(product, cut);
-  }
-  const auto run = [&](size_t index) {
-    size_t p = 0;
-    for (;; ++p) {
-      const size_t count = num_row_blocks * NumOutputBlocks(products[p], cut);
-      if (index < count) break;
-      index -= count;
-    }
-    HWY_DYNAMIC_DISPATCH(RunTask)(TaskAt(x, products[p], cut, index));
-  };
-  pool.ParallelForIf(!inline_only, num_tasks, run);
-}
-
-// Products with quantized weights: strips are shared out, each task sees all rows.
-void MatMulPacked(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
-  thread_local QuantizedBuffer buffer;
-  const size_t cols = products[0].weight.cols;
-  const QuantizedRows rows = buffer.Quantize(x, cols, pool);
+// Calls run(product, first_row, num_rows, first_strip, num_strips) for the pieces of all products.
+template <typename Run>
+void ForTasks(const RowsView& x, std::span<const Product> products, ThreadPool& pool,
+              const Run& run) {
   size_t total_strips = 0;
   for (const Product& product : products) {
-    assert(product.weight.cols == cols);
+    assert(product.weight.cols == products[0].weight.cols);
     total_strips += NumStrips(product.weight.rows);
   }
   if (total_strips == 0) return;
-  const bool inline_only = x.num_rows * total_strips * kStripRows * cols < kMinParallelWork;
-  const size_t num_wanted = inline_only ? 1 : kTasksPerThread * pool.num_threads();
-  constexpr size_t kUnit = 4;  // strips that a kernel reads side by side
-  const size_t strips_per_task = RoundUp(DivideRoundUp(total_strips, num_wanted), kUnit);
+  const size_t work = x.num_rows * total_strips * kStripRows * products[0].weight.cols;
+  const bool alone = work < kMinParallelWork;
+  const Cut cut = ChooseCut(x.num_rows, total_strips, alone ? 1 : pool.num_threads());
+  const size_t num_row_cuts = DivideRoundUp(x.num_rows, cut.rows_per_task);
   const auto num_tasks_of = [&](const Product& product) {
-    return DivideRoundUp(NumStrips(product.weight.rows), strips_per_task);
+    return num_row_cuts * DivideRoundUp(NumStrips(product.weight.rows), cut.strips_per_task);
   };
   size_t num_tasks = 0;
   for (const Product& product : products) num_tasks += num_tasks_of(product);
-  const PackedKernel kernel = PackedTargets().front().run;
-  const auto run = [&](size_t index) {
+  pool.ParallelForIf(!alone, num_tasks, [&](size_t index) {
     size_t p = 0;
     for (; index >= num_tasks_of(products[p]); ++p) index -= num_tasks_of(products[p]);
-    const Product& product = products[p];
-    const MatrixView& weight = product.weight;
-    const size_t first = index * strips_per_task * kStripRows;
-    kernel({.x = rows,
-            .strips = static_cast<const std::byte*>(weight.data) +
-                      index * strips_per_task * StripBytes(weight.dtype, cols),
-            .dtype = weight.dtype,
-            .num_outputs = std::min(strips_per_task * kStripRows, weight.rows - first),
-            .bias = product.bias == nullptr ? nullptr : product.bias + first,
-            .y = product.y + first,
-            .y_stride = product.y_stride,
-            .accumulate = product.accumulate});
-  };
-  pool.ParallelForIf(!inline_only, num_tasks, run);
+    const size_t row = index % num_row_cuts * cut.rows_per_task;
+    const size_t strip = index / num_row_cuts * cut.strips_per_task;
+    run(products[p], row, std::min(cut.rows_per_task, x.num_rows - row), strip,
+        std::min(cut.strips_per_task, NumStrips(products[p].weight.rows) - strip));
+  });
+}
+
+const std::byte* StripAt(const PackedMatrix& weight, size_t strip) {
+  return static_cast<const std::byte*>(weight.data) + strip * StripBytes(weight.dtype, weight.cols);
+}
+
+// What both kinds of task say alike of the outputs of some strips.
+template <typename Task>
+void SetOutputs(const Product& product, size_t row, size_t strip, size_t num_strips, Task& task) {
+  const size_t first = strip * kStripRows;
+  task.strips = StripAt(product.weight, strip);
+  task.dtype = product.weight.dtype;
+  task.num_outputs = std::min(num_strips * kStripRows, product.weight.rows - first);
+  task.bias = product.bias == nullptr ? nullptr : product.bias + first;
+  task.y = product.y + row * product.y_stride + first;
+  task.y_stride = product.y_stride;
+  task.accumulate = product.accumulate;
+}
+
+void MatMulFloats(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
+  ForTasks(
+      x, products, pool,
+      [&](const Product& product, size_t row, size_t num_rows, size_t strip, size_t num_strips) {
+        MatMulTask task;
+        task.x = {x.data + row * x.stride, num_rows, x.stride};
+        task.cols = product.weight.cols;
+        SetOutputs(product, row, strip, num_strips, task);
+        HWY_DYNAMIC_DISPATCH(RunTask)(task);
+      });
+}
+
+void MatMulQuantized(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
+  thread_local QuantizedBuffer buffer;
+  const QuantizedRows rows = buffer.Quantize(x, products[0].weight.cols, pool);
+  const PackedKernel kernel = PackedTargets().front().run;
+  ForTasks(
+      x, products, pool,
+      [&](const Product& product, size_t row, size_t num_rows, size_t strip, size_t num_strips) {
+        PackedTask task;
+        task.x = rows.Part(row, num_rows);
+        SetOutputs(product, row, strip, num_strips, task);
+        kernel(task);
+      });
 }
 
 }  // namespace
@@ -165,7 +130,7 @@ void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& po
     while (count < products.size() && IsQuantized(products[count].weight.dtype) == quantized) {
       ++count;
     }
-    (quantized ? MatMulPacked : MatMulFloats)(x, products.first(count), pool);
+    (quantized ? MatMulQuantized : MatMulFloats)(x, products.first(count), pool);
     products = products.subspan(count);
   }
 }

@@ -10,9 +10,6 @@
 
 namespace csm::kernels {
 
-/// Rows for which one reading of the weights suffices.
-inline constexpr size_t kRowsPerPass = 126;
-
 /// Rows of activations: row r is the `cols` floats from data + r * stride. Rows may overlap: a
 /// convolution over channels-last audio is a product whose rows step by less than their length.
 struct RowsView {
@@ -23,7 +20,7 @@ struct RowsView {
 
 /// One product to compute: y[r, o] = (accumulate ? y[r, o] : 0) + sum_i x[r, i] w[o, i] + bias[o].
 struct Product {
-  MatrixView weight;            ///< [outputs, inputs]
+  PackedMatrix weight;          ///< [outputs, inputs]
   const float* bias = nullptr;  ///< [outputs] or null
   float* y = nullptr;           ///< row r at y + r * y_stride; must not overlap x
   size_t y_stride = 0;          ///< in floats, >= outputs
@@ -31,12 +28,12 @@ struct Product {
 };
 
 /// Computes products that share their input x [num_rows, inputs] in one parallel region (query,
-/// key and value; gate and up). Every weight is read from memory once for up to kRowsPerPass rows.
+/// key and value; gate and up). Every weight is read from memory once, whatever the number of rows.
 ///
-/// Each y[r, o] is summed in an order fixed by `inputs` and the instruction set alone: the bits are
-/// the same for one row or many, for any thread count, any neighbours and any alignment.
-/// Accumulation is in f32. Quantized weights round x to int8 first (packed_matmul.h). Bound: bytes
-/// of the weights for few rows, multiply-adds for many.
+/// Each y[r, o] is summed in the order of its inputs: the bits are the same for one row or many,
+/// for any thread count, any neighbours and any alignment, and on all instruction sets that have
+/// fused multiply-add. Accumulation is in f32. Quantized weights round x to int8 first
+/// (packed_matmul.h). Bound: bytes of the weights for few rows, multiply-adds for many.
 void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& pool);
 
 /// MatMul of one product.

@@ -20,14 +20,15 @@ struct Case {
   size_t cols = 1;
   bool with_bias = false;
   bool accumulate = false;
-  size_t misalign = 0;  // floats by which x, y and bias, and elements by which w, are moved
+  size_t misalign = 0;  // floats by which x, y and bias are moved
 };
 
 class Operands {
  public:
   explicit Operands(const Case& c)
       : case_(c),
-        weight_(c.dtype, c.outputs, c.cols, 1, c.misalign != 0),
+        weight_(c.dtype, c.outputs, c.cols, 1),
+        weights_(weight_.Values()),
         x_(Random(2).Normals(c.misalign + (c.num_rows - 1) * c.x_stride + c.cols)),
         bias_(Random(3).Normals(c.misalign + c.outputs)),
         y_stride_(c.outputs + 3),
@@ -40,15 +41,14 @@ class Operands {
   // y holds the same start values in every call's buffer.
   Product product(std::vector<float>& buffer, size_t first_row = 0) const {
     if (buffer.empty()) buffer = y_;
-    return {weight_.view(), case_.with_bias ? bias_.data() + case_.misalign : nullptr,
+    return {weight_.packed(), case_.with_bias ? bias_.data() + case_.misalign : nullptr,
             buffer.data() + case_.misalign + first_row * y_stride_, y_stride_, case_.accumulate};
   }
-  // Each product carries one rounding of its sum so far, 2^-24 of at most sum |x w|, and the order
-  // of lanes adds cols / 4 + 8 of them at most.
+  // Each product carries one rounding of its sum so far, 2^-24 of at most sum |x w|.
   double Bound(size_t row, size_t output) const {
     double sum = 0;
     for (size_t i = 0; i < case_.cols; ++i) {
-      sum += std::abs(double{x(row, 1).data[i]} * weight_.At(output * case_.cols + i));
+      sum += std::abs(double{x(row, 1).data[i]} * weights_[output * case_.cols + i]);
     }
     if (case_.with_bias) sum += std::abs(bias_[case_.misalign + output]);
     if (case_.accumulate) sum += std::abs(y_[case_.misalign + row * y_stride_ + output]);
@@ -60,6 +60,7 @@ class Operands {
  private:
   Case case_;
   TestMatrix weight_;
+  std::vector<float> weights_;
   std::vector<float> x_;
   std::vector<float> bias_;
   size_t y_stride_;
@@ -140,20 +141,45 @@ TEST_P(MatMulTest, BitsAreTheSameForAnyBatchAndThreadCount) {
   }
 }
 
+// The canonical order of matmul-inl.h, in plain loops: on every machine with fused multiply-add the
+// same bits.
+TEST_P(MatMulTest, SumsColumnByColumn) {
+  const int64_t last_with_fma = HWY_ARCH_X86 ? HWY_AVX2 : HWY_NEON;  // the better, the smaller
+  if (GetParam() > last_with_fma) GTEST_SKIP() << "no fused multiply-add";
+  ThreadPool pool(2);
+  for (const DType dtype : kAllTypes) {
+    for (const size_t rows : {1, 3, 20}) {
+      constexpr size_t kOutputs = 53, kCols = 77;
+      const TestMatrix weight(dtype, kOutputs, kCols, 1);
+      const std::vector<float> w = weight.Values(), x = Random(5).Normals(rows * kCols);
+      std::vector<float> y(rows * kOutputs), expected(rows * kOutputs);
+      MatMul({x.data(), rows, kCols}, Product{weight.packed(), nullptr, y.data(), kOutputs}, pool);
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t o = 0; o < kOutputs; ++o) {
+          float& sum = expected[r * kOutputs + o];
+          for (size_t i = 0; i < kCols; ++i) {
+            sum = std::fma(x[r * kCols + i], w[o * kCols + i], sum);
+          }
+        }
+      }
+      ASSERT_EQ(Bits(y), Bits(expected));
+    }
+  }
+}
+
 TEST_P(MatMulTest, BitsDoNotDependOnAlignment) {
   ThreadPool pool(2);
   for (const DType dtype : kAllTypes) {
     for (const size_t rows : {1, 3, 20}) {
-      const TestMatrix aligned(dtype, 13, 77, 1, false);
-      const TestMatrix moved(dtype, 13, 77, 1, true);
+      const TestMatrix weight(dtype, 13, 77, 1);
       const std::vector<float> x = Random(5).Normals(rows * 77);
       std::vector<float> moved_x = x;
       moved_x.insert(moved_x.begin(), 0.0f);
       std::vector<float> y(rows * 13);
       std::vector<float> moved_y(rows * 13 + 1);
-      MatMul({x.data(), rows, 77}, Product{aligned.view(), nullptr, y.data(), 13, false}, pool);
+      MatMul({x.data(), rows, 77}, Product{weight.packed(), nullptr, y.data(), 13, false}, pool);
       MatMul({moved_x.data() + 1, rows, 77},
-             Product{moved.view(), nullptr, moved_y.data() + 1, 13, false}, pool);
+             Product{weight.packed(), nullptr, moved_y.data() + 1, 13, false}, pool);
       moved_y.erase(moved_y.begin());
       ASSERT_EQ(Bits(y), Bits(moved_y));
     }
@@ -169,9 +195,9 @@ TEST_P(MatMulTest, ProductsThatShareTheirInputEqualEachAlone) {
     const std::vector<float> x = Random(4).Normals(rows * 130);
     std::vector<float> together(rows * 200), alone(rows * 200);
     const auto products = [&](std::vector<float>& y) {
-      return std::vector<Product>{{q.view(), nullptr, y.data(), 200, false},
-                                  {k.view(), nullptr, y.data() + 100, 200, false},
-                                  {v.view(), nullptr, y.data() + 150, 200, false}};
+      return std::vector<Product>{{q.packed(), nullptr, y.data(), 200, false},
+                                  {k.packed(), nullptr, y.data() + 100, 200, false},
+                                  {v.packed(), nullptr, y.data() + 150, 200, false}};
     };
     MatMul({x.data(), rows, 130}, products(together), pool);
     for (const Product& product : products(alone)) MatMul({x.data(), rows, 130}, product, pool);
@@ -182,7 +208,7 @@ TEST_P(MatMulTest, ProductsThatShareTheirInputEqualEachAlone) {
 TEST_P(MatMulTest, NothingToDoIsDone) {
   ThreadPool pool(1);
   const TestMatrix w(DType::kF32, 3, 4, 1);
-  MatMul({nullptr, 0, 4}, Product{w.view(), nullptr, nullptr, 3, false}, pool);
+  MatMul({nullptr, 0, 4}, Product{w.packed(), nullptr, nullptr, 3, false}, pool);
   float y[14] = {};
   const float bias[] = {1.5f, -2.5f};
   for (const size_t rows : {1, 7}) {  // no columns: the sum is empty
@@ -197,12 +223,12 @@ TEST_P(MatMulTest, InfinityAndNanReachOnlyTheirOutputs) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   for (const size_t rows : {1, 9}) {
     std::vector<float> x(rows * 21, 1.0f);
-    std::vector<F16> w(5 * 21, ToF16(0.5f));
-    w[1 * 21 + 20] = ToF16(kInf);
-    w[2 * 21 + 3] = ToF16(std::numeric_limits<float>::quiet_NaN());
+    std::vector<float> w(5 * 21, 0.5f);
+    w[1 * 21 + 20] = kInf;
+    w[2 * 21 + 3] = std::numeric_limits<float>::quiet_NaN();
+    const TestMatrix weight(DType::kF16, 5, 21, w);
     std::vector<float> y(rows * 5);
-    MatMul({x.data(), rows, 21},
-           Product{{w.data(), DType::kF16, 5, 21}, nullptr, y.data(), 5, false}, pool);
+    MatMul({x.data(), rows, 21}, Product{weight.packed(), nullptr, y.data(), 5, false}, pool);
     for (size_t r = 0; r < rows; ++r) {
       EXPECT_EQ(y[r * 5 + 0], 10.5f);
       EXPECT_EQ(y[r * 5 + 1], kInf);

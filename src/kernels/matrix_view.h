@@ -1,4 +1,4 @@
-// A weight matrix as the kernels read it.
+// Weight matrices: as files store them, and as products read them.
 #ifndef CSM_KERNELS_MATRIX_VIEW_H_
 #define CSM_KERNELS_MATRIX_VIEW_H_
 
@@ -9,10 +9,19 @@
 
 namespace csm::kernels {
 
-/// Row-major [rows, cols], contiguous, or packed (packed.h) if the type is quantized; memory
-/// belongs to someone else and stays constant. `data` is aligned to the element at least
-/// (safetensors promises no more), packed to 64 bytes.
+/// A table of rows to look up (embeddings): row-major [rows, cols], contiguous, as stored; a row of
+/// a quantized one is a sequence of blocks (blocks.h). Memory belongs to someone else and stays
+/// constant; it is aligned to the element at least (safetensors promises no more).
 struct MatrixView {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+  size_t rows = 0;
+  size_t cols = 0;
+};
+
+/// A matrix to multiply by: [rows, cols] in strips (packed.h), aligned to 64 bytes. Memory belongs
+/// to someone else and stays constant.
+struct PackedMatrix {
   const void* data = nullptr;
   DType dtype = DType::kF32;
   size_t rows = 0;  ///< output features
@@ -23,12 +32,6 @@ constexpr bool IsQuantized(DType dtype) { return dtype == DType::kQ8_0 || dtype 
 
 /// Bytes of an element of a type that is not quantized.
 constexpr size_t SizeOf(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
-
-/// Rows [begin, begin + count) of a matrix that is not quantized.
-inline MatrixView RowsOf(const MatrixView& matrix, size_t begin, size_t count) {
-  const auto* bytes = static_cast<const std::byte*>(matrix.data);
-  return {bytes + begin * matrix.cols * SizeOf(matrix.dtype), matrix.dtype, count, matrix.cols};
-}
 
 }  // namespace csm::kernels
 

@@ -1,9 +1,7 @@
 #include "kernels/packed.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
-#include <cmath>
 #include <cstring>
 
 #include "kernels/half.h"
@@ -12,175 +10,146 @@
 namespace csm::kernels {
 namespace {
 
-void StoreF16(float value, std::byte* to) {
-  const F16 half = ToF16(value);
-  std::memcpy(to, &half, sizeof half);
-}
-
-float LoadF16(const std::byte* from) {
-  F16 half;
-  std::memcpy(&half, from, sizeof half);
-  return ToF32(half);
-}
-
-// The value of largest magnitude; NaN if there is one.
-float SignedLargest(const float* x) {
-  float largest = 0;
-  for (size_t i = 0; i < kBlock; ++i) {
-    if (!(std::abs(x[i]) <= std::abs(largest))) largest = x[i];
-    if (std::isnan(x[i])) return x[i];
-  }
-  return largest;
-}
-
-void QuantizeQ8(const float* x, std::byte* block) {
-  const float scale = std::abs(SignedLargest(x)) / 127.0F;
-  StoreF16(scale, block);
-  const float inverse = scale > 0 && std::isfinite(1.0F / scale) ? 1.0F / scale : 0.0F;
-  for (size_t i = 0; i < kBlock; ++i) {
-    const float q = inverse == 0 ? 0.0F : std::nearbyint(x[i] * inverse);
-    block[2 + i] = static_cast<std::byte>(static_cast<int8_t>(std::clamp(q, -127.0F, 127.0F)));
-  }
-}
-
-// Borders between neighbours of kQ4Values.
-constexpr std::array<float, 15> MakeBorders() {
-  std::array<float, 15> borders{};
-  for (size_t i = 0; i < 15; ++i) borders[i] = 0.5F * (kQ4Values[i] + kQ4Values[i + 1]);
-  return borders;
-}
-constexpr std::array<float, 15> kBorders = MakeBorders();
-
-// Without branches, so that the compiler makes vectors of it.
-int NearestQ4(float x) {
-  int nibble = 0;
-  for (const float border : kBorders) nibble += x > border ? 1 : 0;
-  return nibble;
-}
-
-struct Q4Block {
-  float scale = 0;
-  std::array<uint8_t, kBlock> nibbles{};
-};
-
-// The nibbles nearest to x / scale, and the scale that then has the least squared error. Returns
-// how much smaller than sum(x^2) that error is.
-float FitQ4(const float* x, float scale, Q4Block& block) {
-  const float inverse = 1.0F / scale;
-  float dot = 0, square = 0;
-  std::array<int, kBlock> nibbles;
-  for (size_t i = 0; i < kBlock; ++i) nibbles[i] = NearestQ4(x[i] * inverse);
-  for (size_t i = 0; i < kBlock; ++i) {
-    const float value = kQ4Values[nibbles[i]];
-    dot += value * x[i];
-    square += value * value;
-    block.nibbles[i] = static_cast<uint8_t>(nibbles[i]);
-  }
-  block.scale = dot / square;  // no value of the table is 0
-  return dot * block.scale;
-}
-
-// What the largest weight of a block may become, in units of the scale: near either end of the
-// table, which is not symmetric. Chosen on normal and Student-t weights; of normal ones the error
-// is then 7.33 % (one candidate, -127: 7.8 %; 242 of them: 7.32 %; 15 negative ones, as ggml has
-// them: 7.5 %). Of the other standard types of 4.5 bits, Q4_0 has 8.6 % and Q4_K 7.0 to 7.2 %, but
-// Q4_K takes rows of multiples of 256 only, and its minima cost the product another sum.
-constexpr float kQ4Targets[] = {-138, -132, -127, -121, -108, 109, 115, 122};
-
-void QuantizeQ4(const float* x, std::byte* block) {
-  Q4Block best;
-  const float largest = SignedLargest(x);
-  if (largest != 0 && std::isfinite(largest)) {
-    float best_gain = -1;
-    for (const float target : kQ4Targets) {
-      Q4Block candidate;
-      const float gain = FitQ4(x, largest / target, candidate);
-      if (gain > best_gain) {
-        best_gain = gain;
-        best = candidate;
+// Interleaves the rows: unit u of row r goes to place u * 16 + r. A unit is a weight, or as many as
+// a kernel wants side by side.
+template <typename Unit>
+void Interleave(const std::byte* rows, size_t row_bytes, size_t num_rows, size_t num_units,
+                std::byte* strip) {
+  // A cache line of each row at a time: the lines written stay in the first-level cache.
+  constexpr size_t kPiece = 64 / sizeof(Unit);
+  for (size_t first = 0; first < num_units; first += kPiece) {
+    const size_t count = std::min(kPiece, num_units - first);
+    std::byte* to = strip + first * kStripRows * sizeof(Unit);
+    for (size_t r = 0; r < num_rows; ++r) {
+      const std::byte* from = rows + r * row_bytes + first * sizeof(Unit);
+      for (size_t u = 0; u < count; ++u) {
+        std::memcpy(to + (u * kStripRows + r) * sizeof(Unit), from + u * sizeof(Unit),
+                    sizeof(Unit));
       }
     }
-    // Nearest to the weights with the scale as f16 keeps it.
-    const float scale = ToF32(ToF16(best.scale));
-    if (scale != 0 && std::isfinite(scale)) {
-      for (size_t i = 0; i < kBlock; ++i) {
-        best.nibbles[i] = static_cast<uint8_t>(NearestQ4(x[i] / scale));
-      }
-    }
-  } else {
-    best.scale = largest;  // 0, infinite or NaN
-  }
-  StoreF16(best.scale, block);
-  for (size_t i = 0; i < kBlock / 2; ++i) {
-    block[2 + i] = static_cast<std::byte>(best.nibbles[i] | best.nibbles[i + kBlock / 2] << 4);
   }
 }
 
-int8_t WeightAt(const std::byte* block, DType dtype, size_t i) {
-  if (dtype == DType::kQ8_0) return static_cast<int8_t>(block[2 + i]);
-  const auto byte = std::to_integer<unsigned>(block[2 + i % 16]);
-  return kQ4Values[i < 16 ? byte & 15U : byte >> 4U];
+void PackPairs(const std::byte* rows, size_t row_bytes, size_t num_rows, size_t cols,
+               std::byte* strip) {
+  Interleave<uint32_t>(rows, row_bytes, num_rows, cols / 2, strip);
+  if (cols % 2 == 0) return;
+  std::byte* last = strip + cols / 2 * kStripRows * 4;
+  std::memset(last, 0, kStripRows * 4);
+  for (size_t r = 0; r < num_rows; ++r) {
+    std::memcpy(last + r * 4, rows + r * row_bytes + (cols - 1) * 2, 2);
+  }
 }
 
-// Four columns at a time.
-void PackBlock(const std::byte* block, DType dtype, size_t row, size_t half, std::byte* tile) {
-  std::memcpy(tile + half * 32 + row * 2, block, 2);
+// Four columns of a block: bytes, or nibbles as bytes of 0 to 15.
+uint32_t Q8Group(const std::byte* block, size_t group) {
+  uint32_t columns;
+  std::memcpy(&columns, block + 2 + group * 4, 4);
+  return columns ^ 0x80808080U;
+}
+uint32_t Q4Group(const std::byte* block, size_t group) {
+  uint32_t columns;
+  std::memcpy(&columns, block + 2 + group % 4 * 4, 4);
+  return (group < 4 ? columns : columns >> 4) & 0x0F0F0F0FU;
+}
+
+// One row's part of a tile; `second` is null if there is no second block.
+void PackBlocks(const std::byte* first, const std::byte* second, DType dtype, size_t row,
+                std::byte* tile) {
+  std::memcpy(tile + row * 2, first, 2);
+  if (second != nullptr) std::memcpy(tile + 32 + row * 2, second, 2);
+  const auto put = [&](size_t group, uint32_t columns) {
+    std::memcpy(tile + GroupOffset(row, group), &columns, 4);
+  };
   for (size_t group = 0; group < kBlock / 4; ++group) {
-    uint32_t columns;
     if (dtype == DType::kQ8_0) {
-      std::memcpy(&columns, block + 2 + group * 4, 4);
-      columns ^= 0x80808080U;
-      std::memcpy(tile + GroupOffset(row, half * 8 + group), &columns, 4);
-      continue;
+      put(group, Q8Group(first, group));
+      if (second != nullptr) put(8 + group, Q8Group(second, group));
+    } else {
+      put(group, Q4Group(first, group) | (second == nullptr ? 0 : Q4Group(second, group) << 4));
     }
-    std::memcpy(&columns, block + 2 + group % 4 * 4, 4);
-    columns = (group < 4 ? columns : columns >> 4) & 0x0F0F0F0FU;
-    std::byte* to = tile + GroupOffset(row, group);
-    uint32_t packed;  // the first block's nibbles, if this is the second
-    std::memcpy(&packed, to, 4);
-    packed |= columns << (4 * half);
-    std::memcpy(to, &packed, 4);
   }
+}
+
+void PackTiles(const std::byte* rows, size_t row_bytes, size_t num_rows, size_t cols, DType dtype,
+               std::byte* strip) {
+  assert(cols % kBlock == 0);
+  const size_t num_blocks = cols / kBlock, block = BlockBytes(dtype);
+  for (size_t b = 0; b < num_blocks; b += 2, strip += TileBytes(dtype)) {
+    const bool is_full = num_rows == kStripRows && b + 1 < num_blocks;
+    if (!is_full) std::memset(strip, 0, TileBytes(dtype));
+    for (size_t r = 0; r < num_rows; ++r) {
+      const std::byte* first = rows + r * row_bytes + b * block;
+      PackBlocks(first, b + 1 < num_blocks ? first + block : nullptr, dtype, r, strip);
+    }
+  }
+}
+
+const std::byte* StripOf(const PackedMatrix& matrix, size_t row) {
+  return static_cast<const std::byte*>(matrix.data) +
+         row / kStripRows * StripBytes(matrix.dtype, matrix.cols);
+}
+
+float ValueAt(const std::byte* strip, DType dtype, size_t row, size_t col) {
+  if (dtype == DType::kF32) {
+    float value;
+    std::memcpy(&value, strip + (col * kStripRows + row) * 4, sizeof value);
+    return value;
+  }
+  if (dtype == DType::kF16) {
+    F16 value;
+    std::memcpy(&value, strip + (col * kStripRows + row) * 2, sizeof value);
+    return ToF32(value);
+  }
+  if (dtype == DType::kBF16) {
+    BF16 value;
+    std::memcpy(&value, strip + (col / 2 * kStripRows + row) * 4 + col % 2 * 2, sizeof value);
+    return ToF32(value);
+  }
+  const std::byte* tile = strip + col / kTileCols * TileBytes(dtype);
+  const size_t half = col % kTileCols / kBlock;
+  return TileScale(tile, row, half) *
+         static_cast<float>(TileWeight(tile, dtype, row, half, col % kBlock));
 }
 
 }  // namespace
 
-void QuantizeBlocks(const float* x, size_t n, DType dtype, std::byte* blocks) {
-  assert(n % kBlock == 0);
-  for (size_t i = 0; i < n; i += kBlock, blocks += BlockBytes(dtype)) {
-    dtype == DType::kQ8_0 ? QuantizeQ8(x + i, blocks) : QuantizeQ4(x + i, blocks);
-  }
-}
-
-void DequantizeBlocks(const std::byte* blocks, size_t n, DType dtype, float* x) {
-  for (size_t i = 0; i < n; i += kBlock, blocks += BlockBytes(dtype)) {
-    const float scale = LoadF16(blocks);
-    for (size_t k = 0; k < kBlock; ++k) x[i + k] = scale * WeightAt(blocks, dtype, k);
-  }
-}
-
 void PackStrip(const std::byte* rows, size_t row_bytes, size_t num_rows, size_t cols, DType dtype,
                std::byte* strip) {
-  assert(cols % kBlock == 0 && num_rows <= kStripRows);
-  std::fill_n(strip, StripBytes(dtype, cols), std::byte{0});
-  for (size_t row = 0; row < num_rows; ++row) {
-    const std::byte* block = rows + row * row_bytes;
-    for (size_t b = 0; b < cols / kBlock; ++b, block += BlockBytes(dtype)) {
-      PackBlock(block, dtype, row, b % 2, strip + b / 2 * TileBytes(dtype));
-    }
+  assert(num_rows <= kStripRows);
+  if (IsQuantized(dtype)) return PackTiles(rows, row_bytes, num_rows, cols, dtype, strip);
+  if (num_rows < kStripRows) std::memset(strip, 0, StripBytes(dtype, cols));
+  if (dtype == DType::kF32) {
+    Interleave<uint32_t>(rows, row_bytes, num_rows, cols, strip);
+  } else if (dtype == DType::kF16) {
+    Interleave<uint16_t>(rows, row_bytes, num_rows, cols, strip);
+  } else {
+    PackPairs(rows, row_bytes, num_rows, cols, strip);
   }
 }
 
-void UnpackRow(const MatrixView& matrix, size_t row, float* out) {
-  const auto* strip = static_cast<const std::byte*>(matrix.data) +
-                      row / kStripRows * StripBytes(matrix.dtype, matrix.cols);
-  row %= kStripRows;
-  for (size_t b = 0; b < matrix.cols / kBlock; ++b, out += kBlock) {
-    const std::byte* tile = strip + b / 2 * TileBytes(matrix.dtype);
-    const float scale = TileScale(tile, row, b % 2);
-    for (size_t col = 0; col < kBlock; ++col) {
-      out[col] = scale * static_cast<float>(TileWeight(tile, matrix.dtype, row, b % 2, col));
-    }
+void PackMatrix(const MatrixView& stored, std::byte* to) {
+  const size_t row_bytes = StoredRowBytes(stored.dtype, stored.cols);
+  const auto* rows = static_cast<const std::byte*>(stored.data);
+  for (size_t row = 0; row < stored.rows; row += kStripRows) {
+    PackStrip(rows + row * row_bytes, row_bytes, std::min(kStripRows, stored.rows - row),
+              stored.cols, stored.dtype, to);
+    to += StripBytes(stored.dtype, stored.cols);
+  }
+}
+
+void UnpackRow(const PackedMatrix& matrix, size_t row, float* out) {
+  const std::byte* strip = StripOf(matrix, row);
+  for (size_t col = 0; col < matrix.cols; ++col) {
+    out[col] = ValueAt(strip, matrix.dtype, row % kStripRows, col);
+  }
+}
+
+void AddPackedRow(const PackedMatrix& matrix, size_t row, float sign, float* out) {
+  assert(matrix.dtype == DType::kF32);
+  const std::byte* strip = StripOf(matrix, row);
+  for (size_t col = 0; col < matrix.cols; ++col) {
+    out[col] += sign * ValueAt(strip, DType::kF32, row % kStripRows, col);
   }
 }
 

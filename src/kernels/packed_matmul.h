@@ -22,6 +22,12 @@ struct QuantizedRows {
   const int32_t* corrections = nullptr;  ///< [rows, tiles * 2]: -128 * sum of a block's q
   size_t num_rows = 0;
   size_t num_tiles = 0;
+
+  /// Rows [first, first + count).
+  QuantizedRows Part(size_t first, size_t count) const {
+    const size_t tiles = first * num_tiles;
+    return {q + tiles * kTileCols, scales + tiles * 2, corrections + tiles * 2, count, num_tiles};
+  }
 };
 
 /// A buffer that QuantizedRows point into.

@@ -12,40 +12,6 @@ namespace {
 
 constexpr DType kQuantizedTypes[] = {DType::kQ8_0, DType::kQ4};
 
-// A matrix with its stored blocks, packed.
-class PackedMatrix {
- public:
-  PackedMatrix(DType dtype, size_t rows, size_t cols, uint32_t seed)
-      : values_(Random(seed).Normals(rows * cols)),
-        row_bytes_(cols / kBlock * BlockBytes(dtype)),
-        blocks_(rows * row_bytes_),
-        bytes_(PackedBytes(dtype, rows, cols) + 64) {
-    auto* packed =
-        reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(bytes_.data()) + 63) / 64 * 64);
-    QuantizeBlocks(values_.data(), rows * cols, dtype, blocks_.data());
-    for (size_t strip = 0; strip < NumStrips(rows); ++strip) {
-      const size_t first = strip * kStripRows;
-      PackStrip(blocks_.data() + first * row_bytes_, row_bytes_, std::min(kStripRows, rows - first),
-                cols, dtype, packed + strip * StripBytes(dtype, cols));
-    }
-    view_ = {packed, dtype, rows, cols};
-  }
-  const MatrixView& view() const { return view_; }
-  const std::vector<float>& values() const { return values_; }
-  std::vector<float> Dequantized() const {
-    std::vector<float> result(values_.size());
-    DequantizeBlocks(blocks_.data(), result.size(), view_.dtype, result.data());
-    return result;
-  }
-
- private:
-  std::vector<float> values_;
-  size_t row_bytes_;
-  std::vector<std::byte> blocks_;
-  std::vector<std::byte> bytes_;
-  MatrixView view_;
-};
-
 double RelativeError(const std::vector<float>& actual, const std::vector<float>& expected) {
   double error = 0, norm = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -57,26 +23,36 @@ double RelativeError(const std::vector<float>& actual, const std::vector<float>&
 
 TEST(PackedTest, QuantizationErrorsAreSmall) {
   // Of weights like a network's: normal. 0.6 % and 7 % were measured.
-  EXPECT_LT(RelativeError(PackedMatrix(DType::kQ8_0, 64, 2048, 1).Dequantized(),
-                          PackedMatrix(DType::kQ8_0, 64, 2048, 1).values()),
-            0.008);
-  const PackedMatrix q4(DType::kQ4, 64, 2048, 1);
-  EXPECT_LT(RelativeError(q4.Dequantized(), q4.values()), 0.08);
+  const std::vector<float> values = Random(1).Normals(size_t{64} * 2048);
+  EXPECT_LT(RelativeError(TestMatrix(DType::kQ8_0, 64, 2048, values).Values(), values), 0.008);
+  EXPECT_LT(RelativeError(TestMatrix(DType::kQ4, 64, 2048, values).Values(), values), 0.08);
 }
 
 TEST(PackedTest, UnpackedRowsAreTheStoredOnes) {
-  for (const DType dtype : kQuantizedTypes) {
-    for (const size_t cols : {32, 64, 96, 320}) {
-      const PackedMatrix matrix(dtype, 37, cols, 2);
-      const std::vector<float> expected = matrix.Dequantized();
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4}) {
+    for (const size_t cols : {1, 7, 32, 64, 96, 320}) {
+      if (IsQuantized(dtype) && cols % kBlock != 0) continue;
+      const TestMatrix matrix(dtype, 37, cols, 2, !IsQuantized(dtype));
+      const std::vector<float> expected = matrix.Values();
       for (size_t row = 0; row < 37; ++row) {
         std::vector<float> actual(cols);
-        UnpackRow(matrix.view(), row, actual.data());
+        UnpackRow(matrix.packed(), row, actual.data());
         EXPECT_EQ(actual, std::vector<float>(expected.begin() + row * cols,
                                              expected.begin() + (row + 1) * cols));
       }
     }
   }
+}
+
+TEST(PackedTest, RowsAreAddedAndSubtracted) {
+  const TestMatrix matrix(DType::kF32, 37, 19, 2);
+  std::vector<float> row(19), sum(19, 0.25F);
+  UnpackRow(matrix.packed(), 20, row.data());
+  AddPackedRow(matrix.packed(), 20, 1.0F, sum.data());
+  for (size_t i = 0; i < 19; ++i) EXPECT_EQ(sum[i], 0.25F + row[i]);
+  const std::vector<float> before = sum;
+  AddPackedRow(matrix.packed(), 20, -1.0F, sum.data());
+  for (size_t i = 0; i < 19; ++i) EXPECT_EQ(sum[i], before[i] - row[i]);
 }
 
 TEST(PackedTest, BlocksOfOneKind) {
@@ -118,11 +94,11 @@ INSTANTIATE_TEST_SUITE_P(, PackedMatMulTest,
 
 std::vector<float> Multiply(const PackedMatrix& matrix, const QuantizedRows& x, PackedKernel kernel,
                             bool accumulate, const std::vector<float>& bias) {
-  const size_t outputs = matrix.view().rows, stride = outputs + 3;
+  const size_t outputs = matrix.rows, stride = outputs + 3;
   std::vector<float> y = Random(5).Normals(x.num_rows * stride);
   kernel({.x = x,
-          .strips = static_cast<const std::byte*>(matrix.view().data),
-          .dtype = matrix.view().dtype,
+          .strips = static_cast<const std::byte*>(matrix.data),
+          .dtype = matrix.dtype,
           .num_outputs = outputs,
           .bias = bias.empty() ? nullptr : bias.data(),
           .y = y.data(),
@@ -137,7 +113,8 @@ TEST_P(PackedMatMulTest, EqualsTheReferenceBitForBit) {
   for (const DType dtype : kQuantizedTypes) {
     for (const size_t cols : {32, 64, 96, 256}) {
       for (const size_t outputs : {1, 16, 33, 65, 100}) {
-        const PackedMatrix matrix(dtype, outputs, cols, 3);
+        const TestMatrix weight(dtype, outputs, cols, 3);
+        const PackedMatrix matrix = weight.packed();
         const std::vector<float> bias = Random(7).Normals(outputs);
         for (const size_t rows : {1, 2, 3, 7, 8, 21}) {
           const std::vector<float> x = Random(4).Normals(rows * cols);
@@ -159,17 +136,11 @@ TEST_P(PackedMatMulTest, ExtremesDoNotOverflow) {
   constexpr size_t kCols = 8192;
   for (const float sign : {-1.0F, 1.0F}) {
     const std::vector<float> x(kCols, sign);
-    std::vector<float> w(16 * kCols, 1.0F);
-    std::vector<std::byte> blocks(16 * kCols / kBlock * BlockBytes(DType::kQ8_0));
-    QuantizeBlocks(w.data(), w.size(), DType::kQ8_0, blocks.data());
-    std::vector<std::byte> bytes(PackedBytes(DType::kQ8_0, 16, kCols) + 64);
-    auto* packed =
-        reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(bytes.data()) + 63) / 64 * 64);
-    PackStrip(blocks.data(), blocks.size() / 16, 16, kCols, DType::kQ8_0, packed);
+    const TestMatrix weight(DType::kQ8_0, 16, kCols, std::vector<float>(16 * kCols, 1.0F));
     QuantizedBuffer buffer;
     std::vector<float> y(16);
     GetParam().run({.x = buffer.Quantize({x.data(), 1, kCols}, kCols, pool),
-                    .strips = packed,
+                    .strips = static_cast<const std::byte*>(weight.packed().data),
                     .num_outputs = 16,
                     .y = y.data(),
                     .y_stride = 16});
@@ -218,29 +189,27 @@ TEST(PackedTest, MatMulGivesTheSameBitsForAnyBatchAndThreadCount) {
   constexpr size_t kCols = 256, kOutputs = 515, kRows = 19;
   const std::vector<float> x = Random(8).Normals(kRows * kCols);
   for (const DType dtype : kQuantizedTypes) {
-    const PackedMatrix a(dtype, kOutputs, kCols, 9);
+    const TestMatrix a(dtype, kOutputs, kCols, 9);
     const TestMatrix plain(DType::kF32, 70, kCols, 10);
     std::vector<float> expected;
     for (const int threads : {1, 3}) {
       ThreadPool pool(threads);
       std::vector<float> y(kRows * kOutputs), z(kRows * 70);
-      const Product products[] = {{a.view(), nullptr, y.data(), kOutputs},
-                                  {plain.view(), nullptr, z.data(), 70}};
+      const Product products[] = {{a.packed(), nullptr, y.data(), kOutputs},
+                                  {plain.packed(), nullptr, z.data(), 70}};
       MatMul({x.data(), kRows, kCols}, products, pool);
       if (expected.empty()) expected = y;
       EXPECT_EQ(Bits(y), Bits(expected));
       for (size_t r = 0; r < kRows; ++r) {
         std::vector<float> row(kOutputs);
-        MatMul({x.data() + r * kCols, 1, kCols}, {a.view(), nullptr, row.data(), kOutputs}, pool);
+        MatMul({x.data() + r * kCols, 1, kCols}, {a.packed(), nullptr, row.data(), kOutputs}, pool);
         EXPECT_EQ(Bits(row), Bits({y.begin() + r * kOutputs, y.begin() + (r + 1) * kOutputs}));
       }
     }
     // Against the product of the dequantized weights: what rounding x to int8 costs.
-    const std::vector<float> w = a.Dequantized();
+    const TestMatrix w(DType::kF32, kOutputs, kCols, a.Values());
     std::vector<float> reference(kRows * kOutputs);
-    MatMulReference(
-        {x.data(), kRows, kCols},
-        {{w.data(), DType::kF32, kOutputs, kCols}, nullptr, reference.data(), kOutputs});
+    MatMulReference({x.data(), kRows, kCols}, {w.packed(), nullptr, reference.data(), kOutputs});
     EXPECT_LT(RelativeError(expected, reference), 0.01);
   }
 }

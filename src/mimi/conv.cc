@@ -47,8 +47,8 @@ Conv1d::Conv1d(checkpoint::WeightLoader& loader, const std::string& name, const 
       }
     }
   }
-  weight_ =
-      loader.Adopt(std::move(weight), static_cast<int64_t>(out), static_cast<int64_t>(kernel * in));
+  weight_ = loader.Adopt(weight, static_cast<int64_t>(out), static_cast<int64_t>(kernel * in),
+                         loader.FloatType(name + ".weight"));
   if (shape.bias) bias_ = ReadBias(loader, name, out);
 }
 
@@ -154,9 +154,8 @@ ConvTranspose1d::ConvTranspose1d(checkpoint::WeightLoader& loader, const std::st
     }
   }
   if (!depthwise()) {
-    weight_ =
-        loader.Adopt(std::move(dense), static_cast<int64_t>(shape.stride * shape.out_channels),
-                     static_cast<int64_t>(columns));
+    weight_ = loader.Adopt(dense, static_cast<int64_t>(shape.stride * shape.out_channels),
+                           static_cast<int64_t>(columns), loader.FloatType(name + ".weight"));
   }
   if (shape.bias) {
     const std::vector<float> bias = ReadBias(loader, name, shape.out_channels);

@@ -68,7 +68,7 @@ class Conv1d {
   void Compute(State& state, float* y, bool accumulate, ThreadPool& pool) const;
 
   Shape shape_;
-  kernels::MatrixView weight_;  ///< [out_channels, kernel * in_channels]
+  kernels::PackedMatrix weight_;  ///< [out_channels, kernel * in_channels]
   std::vector<float> bias_;
 };
 
@@ -110,7 +110,7 @@ class ConvTranspose1d {
   Shape shape_;
   /// [stride * out_channels, taps * in_channels], the oldest tap first; or, if depthwise,
   /// depthwise_ [stride, taps, channels]: a dense matrix would be channels times as large.
-  kernels::MatrixView weight_;
+  kernels::PackedMatrix weight_;
   std::vector<float> depthwise_;
   std::vector<float> bias_;  ///< [stride, out_channels], or empty
 };

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
+#include "kernels/packed.h"
 
 namespace csm::mimi {
 namespace {
@@ -38,10 +39,10 @@ int32_t Nearest(const float* products, float square_norm, const std::vector<floa
   return static_cast<int32_t>(best_index);
 }
 
-kernels::MatrixView Pointwise(checkpoint::WeightLoader& loader, const std::string& name,
-                              int64_t out, int64_t in) {
+kernels::PackedMatrix Pointwise(checkpoint::WeightLoader& loader, const std::string& name,
+                                int64_t out, int64_t in) {
   const std::array<int64_t, 3> shape = {out, in, 1};
-  return loader.Adopt(loader.Floats(name, shape), out, in);
+  return loader.Adopt(loader.Floats(name, shape), out, in, loader.FloatType(name));
 }
 
 float* Reset(Rows& rows, size_t channels, size_t num_rows) {
@@ -86,7 +87,7 @@ ResidualVectorQuantizer::Codebook ResidualVectorQuantizer::LoadCodebook(
           "the codec's codebook {} has an entry {} that is not finite, expected numbers", name, i);
     }
   }
-  codebook.vectors = loader.Adopt(std::move(vectors), config.codebook_size, config.codebook_dim);
+  codebook.vectors = loader.Adopt(vectors, config.codebook_size, config.codebook_dim);
   return codebook;
 }
 
@@ -116,8 +117,7 @@ void ResidualVectorQuantizer::Encode(const float* latents, size_t num_frames, si
         const int32_t code =
             Nearest(products + t * size, SquareNorm(x, dim_), codebook.square_norms);
         codes[t * stride + k] = code;
-        const float* vector = codebook.vector(code);
-        for (size_t d = 0; d < dim_; ++d) x[d] -= vector[d];
+        kernels::AddPackedRow(codebook.vectors, static_cast<size_t>(code), -1.0F, x);
       }
     });
   }
@@ -130,7 +130,8 @@ void ResidualVectorQuantizer::Decode(const int32_t* codes, size_t num_frames, si
   std::fill_n(sums, num_frames * dim_, 0.0F);
   for (size_t t = 0; t < num_frames; ++t) {
     for (size_t k = 0; k < num_codebooks; ++k) {
-      kernels::Add(codebooks_[k].vector(codes[t * stride + k]), sums + t * dim_, dim_);
+      const auto code = static_cast<size_t>(codes[t * stride + k]);
+      kernels::AddPackedRow(codebooks_[k].vectors, code, 1.0F, sums + t * dim_);
     }
   }
   if (output_proj_) {

@@ -41,17 +41,14 @@ class ResidualVectorQuantizer {
 
  private:
   struct Codebook {
-    kernels::MatrixView vectors;      ///< [codebook_size, codebook_dim], f32
+    kernels::PackedMatrix vectors;    ///< [codebook_size, codebook_dim], f32
     std::vector<float> square_norms;  ///< [codebook_size]
-    const float* vector(int32_t code) const {
-      return static_cast<const float*>(vectors.data) + static_cast<size_t>(code) * vectors.cols;
-    }
   };
   static Codebook LoadCodebook(checkpoint::WeightLoader& loader, const std::string& name,
                                const MimiConfig& config);
 
   size_t hidden_size_, dim_;
-  std::optional<kernels::MatrixView> input_proj_, output_proj_;  ///< none if dim_ == hidden_size_
+  std::optional<kernels::PackedMatrix> input_proj_, output_proj_;  ///< none if dim_ == hidden_size_
   std::vector<Codebook> codebooks_;
 };
 

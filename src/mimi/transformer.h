@@ -62,13 +62,13 @@ class Transformer {
     std::span<const float> weight, bias;
   };
   struct Linear {
-    kernels::MatrixView weight;
+    kernels::PackedMatrix weight;
     std::span<const float> bias;
   };
   struct Layer {
     Norm input_norm, post_attention_norm;
     Linear query, key, value, output;
-    kernels::MatrixView fc1, fc2;
+    kernels::PackedMatrix fc1, fc2;
     std::span<const float> attention_scale, mlp_scale;
   };
 

@@ -35,10 +35,10 @@ struct CsmDepthDecoderModel::Impl {
               float* logits) const;
 
   CsmDepthDecoderConfig config;
-  int64_t codebook_size;                        ///< of the codec, which decodes no larger code
-  kernels::MatrixView embed_tokens;             ///< [num_codebooks * vocab_size, backbone_hidden]
-  kernels::MatrixView inputs_embeds_projector;  ///< [hidden_size, backbone_hidden_size]
-  std::vector<kernels::MatrixView> codebooks_head;  ///< num_codebooks - 1 of [vocab_size, hidden]
+  int64_t codebook_size;                          ///< of the codec, which decodes no larger code
+  kernels::MatrixView embed_tokens;               ///< [num_codebooks * vocab_size, backbone_hidden]
+  kernels::PackedMatrix inputs_embeds_projector;  ///< [hidden_size, backbone_hidden_size]
+  std::vector<kernels::PackedMatrix> codebooks_head;  ///< num_codebooks - 1 of [vocab_size, hidden]
   model::LlamaStack stack;
   Runtime runtime;
   std::shared_ptr<const void> memory;  ///< keeps the weights

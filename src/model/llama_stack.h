@@ -24,7 +24,7 @@ namespace csm::model {
 
 /// A product's weights; bias is null if the layer has none.
 struct Linear {
-  kernels::MatrixView weight;  ///< [outputs, inputs]
+  kernels::PackedMatrix weight;  ///< [outputs, inputs]
   const float* bias = nullptr;
 };
 
