@@ -193,6 +193,12 @@ bool IsModelMatrix(const TensorView& tensor) {
   return tensor.shape.size() > 1 && !tensor.name.starts_with(kCodecPrefix);
 }
 
+bool IsCodecDecoderMatrix(const TensorView& tensor) {
+  if (tensor.shape.size() < 2 || !tensor.name.starts_with(kCodecPrefix)) return false;
+  const std::string_view name = std::string_view(tensor.name).substr(sizeof kCodecPrefix - 1);
+  return name.starts_with("decoder") || name.starts_with("upsample");
+}
+
 void CheckTensors(const TensorStore& store, const std::vector<TensorSpec>& specs,
                   const std::string& prefix) {
   Problems problems;

@@ -37,6 +37,10 @@ bool IsIgnoredTensor(std::string_view name);
 /// are used in f32.
 bool IsModelMatrix(const TensorView& tensor);
 
+/// Whether it is a matrix or a kernel of the codec's decoder: f16 in a quantized model. The encoder
+/// stays as stored, so that recordings keep their codes.
+bool IsCodecDecoderMatrix(const TensorView& tensor);
+
 /// Compares `store` with `specs`. Throws FormatError naming every missing, extra, misshapen or
 /// unreadable tensor, the first 1,000, then a count. Tensors whose name does not start with
 /// `prefix` are not extra, but none of our business.

@@ -126,15 +126,19 @@ TEST(Gguf, AQuantizedCheckpointIsAModel) {
   EXPECT_EQ(last, all);
   const CsmCheckpoint quantized = OpenCsmCheckpoint(dir / "m.gguf");
   EXPECT_EQ(quantized.config, config);
-  int num_quantized = 0, num_wide = 0;
+  int num_quantized = 0, num_wide = 0, num_half = 0;
   for (const QuantizedTensor& tensor : tensors) {
     const TensorView* view = quantized.tensors->Find(tensor.name);
     ASSERT_NE(view, nullptr) << tensor.name;
     EXPECT_EQ(view->dtype, tensor.dtype);
     EXPECT_EQ(std::ssize(view->bytes), tensor.num_bytes);
     const bool is_codec = tensor.name.starts_with("codec_model.");
+    const bool is_decoder = tensor.name.starts_with("codec_model.decoder") ||
+                            tensor.name.starts_with("codec_model.upsample");
     if (is_codec || view->shape.size() == 1) {
-      EXPECT_EQ(tensor.dtype, DType::kF32) << tensor.name;
+      const bool is_half = is_decoder && view->shape.size() > 1;
+      EXPECT_EQ(tensor.dtype, is_half ? DType::kF16 : DType::kF32) << tensor.name;
+      num_half += is_half ? 1 : 0;
     }
     if (tensor.dtype == DType::kF32) {
       EXPECT_EQ(tensor.relative_error, 0) << tensor.name;
@@ -146,6 +150,7 @@ TEST(Gguf, AQuantizedCheckpointIsAModel) {
   }
   EXPECT_GT(num_quantized, 5);
   EXPECT_GT(num_wide, 5);
+  EXPECT_GT(num_half, 5);
   EXPECT_EQ(quantized.tensors->Find(kCodebooksHead)->shape,
             (std::vector<int64_t>{2, config.vocab_size, 6}));
   EXPECT_THAT(MessageOf<ArgumentError>([&] {

@@ -121,6 +121,7 @@ Source MakeSource(const TensorView& tensor, DType dtype) {
   Source source{&tensor, tensor.shape, tensor.dtype, tensor.name == kCodebooksHead};
   if (source.transpose) std::swap(source.shape[1], source.shape[2]);
   if (source.shape.empty()) source.shape = {1};
+  if (kernels::IsQuantized(dtype) && IsCodecDecoderMatrix(tensor)) source.dtype = DType::kF16;
   if (!IsModelMatrix(tensor)) return source;
   source.dtype = MatrixType(tensor.dtype, dtype, source.cols());
   source.stays_wide = source.dtype != dtype;

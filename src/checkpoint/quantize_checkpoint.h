@@ -25,10 +25,10 @@ struct QuantizedTensor {
 
 /// Writes every tensor of `checkpoint`, and the model's files (config, generation config,
 /// tokenizer, processor), to a GGUF file that every from_pretrained reads: matrices outside the
-/// codec as `dtype`, or as f16 if their rows do not divide into blocks; the rest as stored. Names
-/// are HF's; codebooks_head is stored transposed. Memory is bounded by a few MB; the file appears
-/// whole or not at all. `progress` is called with bytes read so far and in all. Throws FileError,
-/// ArgumentError.
+/// codec as `dtype`, or as f16 if their rows do not divide into blocks; the codec's decoder as f16
+/// if `dtype` is quantized; the rest as stored. Names are HF's; codebooks_head is stored
+/// transposed. Memory is bounded by a few MB; the file appears whole or not at all. `progress` is
+/// called with bytes read so far and in all. Throws FileError, ArgumentError.
 std::vector<QuantizedTensor> QuantizeCheckpoint(
     const CsmCheckpoint& checkpoint, DType dtype, const std::filesystem::path& output,
     ThreadPool& pool, const std::function<void(int64_t done, int64_t total)>& progress);

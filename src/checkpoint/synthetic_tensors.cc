@@ -25,8 +25,9 @@ class SyntheticTensors final : public TensorStore {
       int64_t n = 1;
       for (const int64_t dim : spec.shape) n *= dim;
       Entry& entry = entries_[spec.name];
-      entry.size = static_cast<size_t>(n) * sizeof(uint16_t);
-      entry.view = {spec.name, DType::kBF16, std::move(spec.shape), {}};
+      const DType dtype = spec.name.starts_with(kCodecPrefix) ? DType::kF32 : DType::kBF16;
+      entry.size = static_cast<size_t>(n) * kernels::SizeOf(dtype);
+      entry.view = {spec.name, dtype, std::move(spec.shape), {}};
     }
   }
   ~SyntheticTensors() override {
@@ -64,18 +65,29 @@ class SyntheticTensors final : public TensorStore {
     if (data == MAP_FAILED) Fail<Error>("out of memory for {}", entry.view.name);
     entry.view.bytes = {static_cast<const std::byte*>(data), entry.size};
     UseHugePages(entry.view.bytes);
-    auto* values = static_cast<uint16_t*>(data);
-    const size_t n = entry.size / sizeof(uint16_t);
-    if (entry.view.shape.size() < 2) {
-      std::fill_n(values, n, kernels::ToBF16(1.0F).bits);
+    const size_t n = entry.size / kernels::SizeOf(entry.view.dtype);
+    const bool is_vector = entry.view.shape.size() < 2;
+    if (entry.view.dtype == DType::kF32) {
+      FillValues(static_cast<uint32_t*>(data), n, is_vector);
     } else {
-      // Sign and mantissa at random; a fast generator, since there are 10^9 of them.
-      uint64_t state = Philox4x32(n, {1, 2, 3, 4})[0] | 1U;
-      for (size_t i = 0; i < n; ++i) {
-        state = state * 6364136223846793005U + 1442695040888963407U;
-        constexpr uint16_t kExponent = (127 - 6) << 7;
-        values[i] = static_cast<uint16_t>((state >> 48 & 0x807FU) | kExponent);
-      }
+      FillValues(static_cast<uint16_t*>(data), n, is_vector);
+    }
+  }
+
+  // Ones, or numbers of random sign between 2^-6 and 2^-5; `T` holds the upper bits of a float.
+  template <typename T>
+  static void FillValues(T* values, size_t n, bool is_ones) {
+    constexpr int kShift = 8 * (sizeof(T) - sizeof(uint16_t));
+    if (is_ones) {
+      std::fill_n(values, n, static_cast<T>(T{kernels::ToBF16(1.0F).bits} << kShift));
+      return;
+    }
+    // Sign and mantissa at random; a fast generator, since there are 10^9 of them.
+    uint64_t state = Philox4x32(n, {1, 2, 3, 4})[0] | 1U;
+    for (size_t i = 0; i < n; ++i) {
+      state = state * 6364136223846793005U + 1442695040888963407U;
+      constexpr uint16_t kExponent = (127 - 6) << 7;
+      values[i] = static_cast<T>((state >> 48 & 0x807FU) | kExponent) << kShift;
     }
   }
 

@@ -38,6 +38,12 @@ bool IsAligned(const void* data, DType dtype) {
   return reinterpret_cast<uintptr_t>(data) % kernels::SizeOf(dtype) == 0;
 }
 
+// Rows packed at a time: whole strips.
+size_t RowsAtATime(size_t cols) {
+  const size_t strip_elements = std::max<size_t>(cols * kernels::kStripRows, 1);
+  return std::max<size_t>(kChunkElements / strip_elements, 1) * kernels::kStripRows;
+}
+
 // to[r, c] = from[c, r] for elements of type T; `from` may be unaligned.
 template <typename T>
 void Transpose(const std::byte* from, T* to, size_t rows, size_t cols) {
@@ -176,8 +182,7 @@ kernels::PackedMatrix WeightLoader::Pack(const TensorView& stored, DType dtype, 
                                          size_t cols, bool is_releasable) {
   std::byte* to = memory_->New(kernels::PackedBytes(dtype, rows, cols));
   const size_t row_bytes = kernels::StoredRowBytes(stored.dtype, cols);
-  const size_t strip_elements = std::max<size_t>(cols * kernels::kStripRows, 1);
-  const size_t step = std::max<size_t>(kChunkElements / strip_elements, 1) * kernels::kStripRows;
+  const size_t step = RowsAtATime(cols);
   for (size_t begin = 0; begin < rows; begin += step) {
     const size_t count = std::min(step, rows - begin);
     TensorView part = stored;
@@ -249,20 +254,46 @@ std::vector<float> WeightLoader::Floats(std::string_view name, std::span<const i
   return values;
 }
 
-DType WeightLoader::FloatType(std::string_view name) const {
-  const TensorView* tensor = memory_->store->Find(name);
-  assert(tensor != nullptr);
-  return dtype_.value_or(tensor->dtype);
+kernels::PackedMatrix WeightLoader::Rearranged(std::string_view name,
+                                               std::span<const int64_t> shape, size_t rows,
+                                               size_t cols, const RowSources& sources) {
+  const TensorView& tensor = GetFloats(name, shape);
+  const size_t element = kernels::SizeOf(tensor.dtype);
+  const DType dtype = dtype_.value_or(tensor.dtype);
+  std::byte* to = memory_->New(kernels::PackedBytes(dtype, rows, cols));
+  const size_t step = RowsAtATime(cols);
+  rearranged_.resize(std::min(step, rows) * cols * element);
+  sources_.resize(std::min(step, rows) * cols);
+  for (size_t begin = 0; begin < rows; begin += step) {
+    const size_t count = std::min(step, rows - begin);
+    ForEach(count, [&](size_t i) {
+      const auto row = std::span(sources_).subspan(i * cols, cols);
+      sources(begin + i, row);
+      std::byte* out = rearranged_.data() + i * cols * element;
+      for (const size_t source : row) {
+        if (source == kZero) {
+          std::memset(out, 0, element);
+        } else {
+          std::memcpy(out, tensor.bytes.data() + source * element, element);
+        }
+        out += element;
+      }
+    });
+    TensorView part = tensor;
+    part.bytes = std::span(rearranged_).first(count * cols * element);
+    PackRows(part, dtype, cols,
+             to + begin / kernels::kStripRows * kernels::StripBytes(dtype, cols));
+  }
+  memory_->store->Release(tensor);
+  return {to, dtype, rows, cols};
 }
 
-kernels::PackedMatrix WeightLoader::Adopt(const std::vector<float>& data, int64_t rows,
-                                          int64_t cols, DType dtype) {
-  assert(data.size() == static_cast<size_t>(rows) * static_cast<size_t>(cols));
+kernels::PackedMatrix WeightLoader::Adopt(std::span<const float> data, size_t rows, size_t cols) {
+  assert(data.size() == rows * cols);
   TensorView view;
   view.dtype = DType::kF32;
-  view.bytes = std::as_bytes(std::span(data));
-  return Pack(view, dtype, static_cast<size_t>(rows), static_cast<size_t>(cols),
-              /*is_releasable=*/false);
+  view.bytes = std::as_bytes(data);
+  return Pack(view, DType::kF32, rows, cols, /*is_releasable=*/false);
 }
 
 std::shared_ptr<const void> WeightLoader::memory() const { return memory_; }

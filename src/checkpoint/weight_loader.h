@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -43,15 +44,21 @@ class WeightLoader {
   /// Tensor `name` of shape [n] in f32; e.g. a norm's weight or a bias.
   std::span<const float> Vector(std::string_view name, int64_t n);
 
-  /// A copy of tensor `name` in f32, of exactly this shape, for models that rearrange it.
+  /// A copy of tensor `name` in f32, of exactly this shape, for models that compute with it.
   std::vector<float> Floats(std::string_view name, std::span<const int64_t> shape);
 
-  /// The type that a rearranged tensor `name` keeps: the loader's, else as it is stored.
-  DType FloatType(std::string_view name) const;
+  /// Writes into `sources` for each column of row `row` which element of the stored tensor it is,
+  /// or kZero.
+  using RowSources = std::function<void(size_t row, std::span<size_t> sources)>;
+  static constexpr size_t kZero = SIZE_MAX;
 
-  /// Packs rearranged weights [rows, cols] and keeps them alive together with the rest.
-  kernels::PackedMatrix Adopt(const std::vector<float>& data, int64_t rows, int64_t cols,
-                              DType dtype = DType::kF32);
+  /// Tensor `name` of this shape, rearranged to a matrix [rows, cols]; `sources` is called by
+  /// several threads.
+  kernels::PackedMatrix Rearranged(std::string_view name, std::span<const int64_t> shape,
+                                   size_t rows, size_t cols, const RowSources& sources);
+
+  /// Packs computed weights [rows, cols], in f32, and keeps them alive together with the rest.
+  kernels::PackedMatrix Adopt(std::span<const float> data, size_t rows, size_t cols);
 
   /// Owner of all that was handed out so far and later.
   std::shared_ptr<const void> memory() const;
@@ -78,7 +85,8 @@ class WeightLoader {
   ThreadPool* pool_;
   // Scratch: the tasks of the pool may not fail to get memory.
   std::vector<float> values_;
-  std::vector<std::byte> converted_;
+  std::vector<std::byte> converted_, rearranged_;
+  std::vector<size_t> sources_;
   std::map<std::string, kernels::MatrixView> tables_;  // by name
 };
 

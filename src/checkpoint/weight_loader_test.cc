@@ -137,15 +137,26 @@ TEST_F(WeightLoaderTest, ConvertsMoreThanOneChunk) {
   EXPECT_EQ(Values(loader.Table("m", kRows, kCols)), values);
 }
 
-TEST_F(WeightLoaderTest, AdoptsInTheTypeAskedFor) {
-  WeightLoader loader(Store());
-  EXPECT_EQ(loader.FloatType("matrix"), DType::kF32);
-  EXPECT_EQ(loader.FloatType("half"), DType::kBF16);
-  EXPECT_EQ(WeightLoader(Store(), DType::kF16).FloatType("half"), DType::kF16);
-  EXPECT_EQ(loader.Adopt({1, 2}, 1, 2).dtype, DType::kF32);
-  const kernels::PackedMatrix matrix = loader.Adopt({1, 2, 3, 4}, 2, 2, DType::kBF16);
-  EXPECT_EQ(matrix.dtype, DType::kBF16);
-  EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4));
+TEST_F(WeightLoaderTest, RearrangesInTheStoredTypeOrTheLoaders) {
+  const auto reversed = [](size_t row, std::span<size_t> sources) {
+    sources[0] = WeightLoader::kZero;
+    sources[1] = 3 - row;
+  };
+  const std::array<int64_t, 2> shape = {2, 2};
+  for (const std::optional<DType> dtype : {std::optional<DType>(), std::optional(DType::kF16)}) {
+    ThreadPool pool(2);
+    WeightLoader loader(Store(1), dtype, &pool);
+    const kernels::PackedMatrix matrix = loader.Rearranged("half", shape, 3, 2, reversed);
+    EXPECT_EQ(matrix.dtype, dtype.value_or(DType::kBF16));
+    EXPECT_THAT(Values(matrix), ElementsAre(0, 0.5F, 0, 3, 0, -2));
+  }
+}
+
+TEST_F(WeightLoaderTest, AdoptsComputedWeights) {
+  WeightLoader half(Store(), DType::kBF16);
+  const kernels::PackedMatrix matrix = half.Adopt(std::array{1.0F, 2.0F, 3.0F, 4.1F}, 2, 2);
+  EXPECT_EQ(matrix.dtype, DType::kF32);
+  EXPECT_THAT(Values(matrix), ElementsAre(1, 2, 3, 4.1F));
 }
 
 TEST_F(WeightLoaderTest, MemoryOutlivesTheLoader) {

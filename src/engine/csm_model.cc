@@ -16,7 +16,7 @@ CsmForConditionalGeneration engine::LoadModel(checkpoint::CsmCheckpoint checkpoi
   checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool);
   auto backbone = std::make_shared<CsmBackboneModel::Impl>(checkpoint, loader, runtime);
   auto depth_decoder = std::make_shared<CsmDepthDecoderModel::Impl>(checkpoint, loader, runtime);
-  MimiModel codec(mimi::LoadMimi(checkpoint::CodecOf(checkpoint), runtime));
+  MimiModel codec(mimi::LoadMimi(checkpoint::CodecOf(checkpoint), runtime, options.dtype));
   using Impl = CsmForConditionalGeneration::Impl;
   return CsmForConditionalGeneration(
       std::make_shared<Impl>(Impl{std::move(checkpoint), std::move(backbone),

@@ -32,25 +32,32 @@ mimi::ConvTranspose1d::Shape UpsampleShape(const MimiConfig& config) {
 }  // namespace
 
 MimiModel::Impl::Impl(const MimiConfig& mimi_config, checkpoint::WeightLoader& loader,
-                      const std::string& prefix, const Runtime& threads)
+                      checkpoint::WeightLoader& decoder_loader, const std::string& prefix,
+                      const Runtime& threads)
     : config(mimi_config),
       runtime(threads),
       encoder(loader, prefix + "encoder.", config),
       encoder_transformer(loader, prefix + "encoder_transformer.", config),
       downsample(loader, prefix + "downsample.conv", DownsampleShape(config)),
       quantizer(loader, prefix + "quantizer.", config),
-      upsample(loader, prefix + "upsample.conv", UpsampleShape(config)),
-      decoder_transformer(loader, prefix + "decoder_transformer.", config),
-      decoder(loader, prefix + "decoder.", config),
-      memory(loader.memory()) {}
+      upsample(decoder_loader, prefix + "upsample.conv", UpsampleShape(config)),
+      decoder_transformer(decoder_loader, prefix + "decoder_transformer.", config),
+      decoder(decoder_loader, prefix + "decoder.", config),
+      encoder_memory(loader.memory()),
+      decoder_memory(decoder_loader.memory()) {}
 
 namespace mimi {
 
 std::shared_ptr<const MimiModel::Impl> LoadMimi(const checkpoint::MimiCheckpoint& checkpoint,
-                                                const Runtime& runtime) {
-  checkpoint::WeightLoader loader(checkpoint.tensors);
-  return std::make_shared<const MimiModel::Impl>(checkpoint.config, loader, checkpoint.prefix,
-                                                 runtime);
+                                                const Runtime& runtime,
+                                                std::optional<DType> dtype) {
+  ThreadPool* pool = &runtime.impl()->pool;
+  const bool is_quantized = dtype && kernels::IsQuantized(*dtype);
+  checkpoint::WeightLoader loader(checkpoint.tensors, std::nullopt, pool);
+  checkpoint::WeightLoader decoder_loader(
+      checkpoint.tensors, is_quantized ? std::optional(DType::kF16) : std::nullopt, pool);
+  return std::make_shared<const MimiModel::Impl>(checkpoint.config, loader, decoder_loader,
+                                                 checkpoint.prefix, runtime);
 }
 
 LatentEncoder::LatentEncoder(const MimiModel::Impl& model)
@@ -216,7 +223,8 @@ std::vector<float> MimiModel::Decoder::push(const Codes& codes) {
 }
 
 MimiModel MimiModel::from_pretrained(const std::filesystem::path& dir, const LoadOptions& options) {
-  return MimiModel(mimi::LoadMimi(checkpoint::OpenMimiCheckpoint(dir), RuntimeOf(options)));
+  return MimiModel(
+      mimi::LoadMimi(checkpoint::OpenMimiCheckpoint(dir), RuntimeOf(options), options.dtype));
 }
 
 const MimiConfig& MimiModel::config() const { return impl_->config; }

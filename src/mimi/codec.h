@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,8 +23,8 @@ namespace csm {
 
 /// Weights of the codec, with the memory that they lie in and the threads that compute.
 struct MimiModel::Impl {
-  Impl(const MimiConfig& mimi_config, checkpoint::WeightLoader& loader, const std::string& prefix,
-       const Runtime& threads);
+  Impl(const MimiConfig& mimi_config, checkpoint::WeightLoader& loader,
+       checkpoint::WeightLoader& decoder_loader, const std::string& prefix, const Runtime& threads);
 
   MimiConfig config;
   Runtime runtime;
@@ -34,7 +35,7 @@ struct MimiModel::Impl {
   mimi::ConvTranspose1d upsample;
   mimi::Transformer decoder_transformer;
   mimi::SeanetDecoder decoder;
-  std::shared_ptr<const void> memory;
+  std::shared_ptr<const void> encoder_memory, decoder_memory;
 
   ThreadPool& pool() const { return runtime.impl()->pool; }
 };
@@ -42,10 +43,12 @@ struct MimiModel::Impl {
 namespace mimi {
 
 /// Builds the codec of an opened checkpoint; the result keeps its tensors alive. Weights are used
-/// as stored: LoadOptions::dtype does not touch the codec, whose weights are a small part of a
-/// model and whose codes would change.
+/// as stored, but of a model that is quantized to `dtype` the decoder's are f16: a step of one
+/// frame then reads half the bytes. LoadOptions::dtype does not touch the encoder, whose codes
+/// would change.
 std::shared_ptr<const MimiModel::Impl> LoadMimi(const checkpoint::MimiCheckpoint& checkpoint,
-                                                const Runtime& runtime);
+                                                const Runtime& runtime,
+                                                std::optional<DType> dtype = std::nullopt);
 
 /// Frames of a piece when a whole file is coded: enough rows to share each read of the weights,
 /// few enough to keep memory small (a stream's state grows to about 45 MB at the published

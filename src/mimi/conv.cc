@@ -38,17 +38,12 @@ Conv1d::Conv1d(checkpoint::WeightLoader& loader, const std::string& name, const 
     : shape_(shape) {
   const auto [in, out, kernel] = std::array{shape.in_channels, shape.out_channels, shape.kernel};
   assert(extent() >= shape.stride && (shape.stride == 1 || shape.dilation == 1));
-  const std::vector<float> stored = loader.Floats(name + ".weight", TensorShape(out, in, kernel));
-  std::vector<float> weight(stored.size());
-  for (size_t o = 0; o < out; ++o) {
-    for (size_t i = 0; i < in; ++i) {
-      for (size_t k = 0; k < kernel; ++k) {
-        weight[(o * kernel + k) * in + i] = stored[(o * in + i) * kernel + k];
-      }
-    }
-  }
-  weight_ = loader.Adopt(weight, static_cast<int64_t>(out), static_cast<int64_t>(kernel * in),
-                         loader.FloatType(name + ".weight"));
+  weight_ = loader.Rearranged(name + ".weight", TensorShape(out, in, kernel), out, kernel * in,
+                              [in = in, kernel = kernel](size_t o, std::span<size_t> sources) {
+                                for (size_t c = 0; c < sources.size(); ++c) {
+                                  sources[c] = (o * in + c % in) * kernel + c / in;
+                                }
+                              });
   if (shape.bias) bias_ = ReadBias(loader, name, out);
 }
 
@@ -129,37 +124,49 @@ ConvTranspose1d::ConvTranspose1d(checkpoint::WeightLoader& loader, const std::st
     : shape_(shape) {
   assert(shape.kernel >= shape.stride);
   assert(shape.in_channels % shape.groups == 0 && shape.out_channels % shape.groups == 0);
-  const size_t group_in = shape.in_channels / shape.groups;
-  const size_t group_out = shape.out_channels / shape.groups;
-  const std::vector<float> stored =
-      loader.Floats(name + ".weight", TensorShape(shape.in_channels, group_out, shape.kernel));
-  // Tap k of the kernel adds input t to output t * stride + k, that is to phase k % stride of the
-  // output made k / stride inputs later, where input t is the (k / stride)-th before the newest.
-  const size_t columns = taps() * shape.in_channels;
-  std::vector<float> dense(depthwise() ? 0 : shape.stride * shape.out_channels * columns);
-  if (depthwise()) depthwise_.resize(shape.stride * columns);
-  for (size_t o = 0; o < shape.out_channels; ++o) {
-    const size_t first_in = o / group_out * group_in;
-    for (size_t i = first_in; i < first_in + group_in; ++i) {
-      const float* kernel = &stored[(i * group_out + o % group_out) * shape.kernel];
-      for (size_t k = 0; k < shape.kernel; ++k) {
-        const size_t phase = k % shape.stride;
-        const size_t column = (taps() - 1 - k / shape.stride) * shape.in_channels + i;
-        if (depthwise()) {
-          depthwise_[phase * columns + column] = kernel[k];
-        } else {
-          dense[(phase * shape.out_channels + o) * columns + column] = kernel[k];
-        }
-      }
-    }
-  }
-  if (!depthwise()) {
-    weight_ = loader.Adopt(dense, static_cast<int64_t>(shape.stride * shape.out_channels),
-                           static_cast<int64_t>(columns), loader.FloatType(name + ".weight"));
+  if (depthwise()) {
+    ReadDepthwise(loader, name);
+  } else {
+    weight_ = loader.Rearranged(name + ".weight", StoredShape(), shape.stride * shape.out_channels,
+                                taps() * shape.in_channels,
+                                [this](size_t row, std::span<size_t> sources) {
+                                  for (size_t c = 0; c < sources.size(); ++c)
+                                    sources[c] = Source(row, c);
+                                });
   }
   if (shape.bias) {
     const std::vector<float> bias = ReadBias(loader, name, shape.out_channels);
     for (size_t r = 0; r < shape.stride; ++r) bias_.insert(bias_.end(), bias.begin(), bias.end());
+  }
+}
+
+std::array<int64_t, 3> ConvTranspose1d::StoredShape() const {
+  return TensorShape(shape_.in_channels, shape_.out_channels / shape_.groups, shape_.kernel);
+}
+
+// Tap k of the kernel adds input t to output t * stride + k, that is to phase k % stride of the
+// output made k / stride inputs later, where input t is the (k / stride)-th before the newest.
+size_t ConvTranspose1d::Source(size_t row, size_t column) const {
+  const size_t group_in = shape_.in_channels / shape_.groups;
+  const size_t group_out = shape_.out_channels / shape_.groups;
+  const size_t phase = row / shape_.out_channels, o = row % shape_.out_channels;
+  const size_t delay = taps() - 1 - column / shape_.in_channels, i = column % shape_.in_channels;
+  const size_t k = delay * shape_.stride + phase;
+  if (k >= shape_.kernel || i / group_in != o / group_out) return checkpoint::WeightLoader::kZero;
+  return (i * group_out + o % group_out) * shape_.kernel + k;
+}
+
+void ConvTranspose1d::ReadDepthwise(checkpoint::WeightLoader& loader, const std::string& name) {
+  const std::vector<float> stored = loader.Floats(name + ".weight", StoredShape());
+  const size_t channels = shape_.in_channels;
+  for (size_t phase = 0; phase < shape_.stride; ++phase) {
+    for (size_t tap = 0; tap < taps(); ++tap) {
+      for (size_t c = 0; c < channels; ++c) {
+        const size_t source = Source(phase * channels + c, tap * channels + c);
+        const bool is_zero = source == checkpoint::WeightLoader::kZero;
+        depthwise_.push_back(is_zero ? 0 : stored[source]);
+      }
+    }
   }
 }
 

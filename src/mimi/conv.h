@@ -6,7 +6,9 @@
 #ifndef CSM_MIMI_CONV_H_
 #define CSM_MIMI_CONV_H_
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -105,6 +107,10 @@ class ConvTranspose1d {
   bool depthwise() const {
     return shape_.groups == shape_.in_channels && shape_.in_channels == shape_.out_channels;
   }
+  std::array<int64_t, 3> StoredShape() const;
+  /// Of which stored weight an element of weight_ (or depthwise_) is made: see WeightLoader.
+  size_t Source(size_t row, size_t column) const;
+  void ReadDepthwise(checkpoint::WeightLoader& loader, const std::string& name);
   void StepDepthwise(const Rows& inputs, size_t num_rows, float* y) const;
 
   Shape shape_;

@@ -39,10 +39,14 @@ int32_t Nearest(const float* products, float square_norm, const std::vector<floa
   return static_cast<int32_t>(best_index);
 }
 
+// A convolution over one position: a matrix.
 kernels::PackedMatrix Pointwise(checkpoint::WeightLoader& loader, const std::string& name,
                                 int64_t out, int64_t in) {
-  const std::array<int64_t, 3> shape = {out, in, 1};
-  return loader.Adopt(loader.Floats(name, shape), out, in, loader.FloatType(name));
+  const auto cols = static_cast<size_t>(in);
+  return loader.Rearranged(name, std::array<int64_t, 3>{out, in, 1}, static_cast<size_t>(out), cols,
+                           [cols](size_t row, std::span<size_t> sources) {
+                             std::iota(sources.begin(), sources.end(), row * cols);
+                           });
 }
 
 float* Reset(Rows& rows, size_t channels, size_t num_rows) {
@@ -87,7 +91,7 @@ ResidualVectorQuantizer::Codebook ResidualVectorQuantizer::LoadCodebook(
           "the codec's codebook {} has an entry {} that is not finite, expected numbers", name, i);
     }
   }
-  codebook.vectors = loader.Adopt(vectors, config.codebook_size, config.codebook_dim);
+  codebook.vectors = loader.Adopt(vectors, usage.size(), dim);
   return codebook;
 }
 
