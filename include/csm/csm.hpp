@@ -534,11 +534,19 @@ class CSM_EXPORT Runtime {
   std::shared_ptr<Impl> impl_;
 };
 
+/// What a product may do to its input. kExact keeps it in f32: numbers equal those of transformers
+/// in f32 on the same weights. kFast rounds it to the kind of its weights: to int8 if they are
+/// quantized, to bf16 if they are bf16 and the processor multiplies bf16 (AVX512-BF16: prompts and
+/// batches at twice the speed, errors as of any bf16 computation); f32 and f16 weights stay exact.
+enum class Precision { kExact, kFast };
+
 struct LoadOptions {
-  /// Convert matrices to this type; none: as stored. Quantized products also round their input to
-  /// int8 and so are near what f32 gives, not equal to it. Rows that are not a multiple of 32 long
-  /// stay 16-bit (f32 becomes f16). The codec is never converted.
+  /// Convert matrices to this type; none: as stored. Rows that are not a multiple of 32 long stay
+  /// 16-bit (f32 becomes f16). The codec is not converted, but its decoder becomes f16 if this is
+  /// quantized.
   std::optional<DType> dtype;
+  /// None: kFast if the matrices are quantized (kExact is not offered for these), else kExact.
+  std::optional<Precision> precision;
   std::optional<Runtime> runtime;  ///< none: one of its own
 };
 

@@ -10,6 +10,7 @@
 #include "checkpoint/csm_tensors.h"
 #include "checkpoint/generation_json.h"
 #include "checkpoint/json_file.h"
+#include "kernels/matrix_view.h"
 
 namespace csm::checkpoint {
 namespace {
@@ -98,6 +99,19 @@ MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& path) {
   CheckTensors(*checkpoint.tensors, MimiTensors(checkpoint.config, checkpoint.prefix),
                checkpoint.prefix);
   return checkpoint;
+}
+
+Precision PrecisionOf(const CsmCheckpoint& checkpoint, const LoadOptions& options) {
+  const TensorView* lm_head = checkpoint.tensors->Find("lm_head.weight");
+  const bool is_quantized = kernels::IsQuantized(
+      options.dtype.value_or(lm_head == nullptr ? DType::kF32 : lm_head->dtype));
+  if (is_quantized && options.precision == Precision::kExact) {
+    Fail<ArgumentError>(
+        "precision exact is not offered for quantized weights: ask for fast, or for a dtype of "
+        "f32, "
+        "f16 or bf16");
+  }
+  return options.precision.value_or(is_quantized ? Precision::kFast : Precision::kExact);
 }
 
 MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint) {

@@ -36,6 +36,10 @@ bool IsSpareEmbedding(const CodeEmbeddingNames& used, std::string_view name);
 /// count).
 CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path);
 
+/// The precision of products with a model's matrices. Throws ArgumentError if what `options` ask
+/// for is not offered.
+Precision PrecisionOf(const CsmCheckpoint& checkpoint, const LoadOptions& options);
+
 /// The codec of a model: of a CSM checkpoint (tensors under "codec_model.") or a Mimi one (no
 /// prefix).
 struct MimiCheckpoint {

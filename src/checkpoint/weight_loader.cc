@@ -81,8 +81,8 @@ struct WeightLoader::Memory {
 };
 
 WeightLoader::WeightLoader(std::shared_ptr<const TensorStore> store, std::optional<DType> dtype,
-                           ThreadPool* pool)
-    : memory_(std::make_shared<Memory>()), dtype_(dtype), pool_(pool) {
+                           ThreadPool* pool, Precision precision)
+    : memory_(std::make_shared<Memory>()), dtype_(dtype), pool_(pool), precision_(precision) {
   memory_->store = std::move(store);
 }
 
@@ -193,7 +193,7 @@ kernels::PackedMatrix WeightLoader::Pack(const TensorView& stored, DType dtype, 
     part.bytes = stored.bytes.first((begin + count) * row_bytes);
     memory_->store->Release(part);
   }
-  return {to, dtype, rows, cols};
+  return {to, dtype, rows, cols, precision_ == Precision::kFast};
 }
 
 kernels::PackedMatrix WeightLoader::Matrix(std::string_view name, int64_t rows, int64_t cols) {

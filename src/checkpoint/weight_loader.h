@@ -24,9 +24,10 @@ namespace csm::checkpoint {
 class WeightLoader {
  public:
   /// `dtype`: type to convert matrices and tables to, none: as stored. Matrices are packed, and
-  /// converted, by the threads of `pool`, if there is one.
+  /// converted, by the threads of `pool`, if there is one. `precision`: of products with them.
   explicit WeightLoader(std::shared_ptr<const TensorStore> store,
-                        std::optional<DType> dtype = std::nullopt, ThreadPool* pool = nullptr);
+                        std::optional<DType> dtype = std::nullopt, ThreadPool* pool = nullptr,
+                        Precision precision = Precision::kExact);
   ~WeightLoader();
 
   /// Tensor `name` of shape [rows, cols] to multiply by: packed.
@@ -83,6 +84,7 @@ class WeightLoader {
   std::shared_ptr<Memory> memory_;
   std::optional<DType> dtype_;
   ThreadPool* pool_;
+  Precision precision_;
   // Scratch: the tasks of the pool may not fail to get memory.
   std::vector<float> values_;
   std::vector<std::byte> converted_, rearranged_;

@@ -57,7 +57,22 @@ CLI::Option* AddTypeTo(CLI::App& command, const std::string& option, std::string
 void ModelOptions::AddLoadingTo(CLI::App& command) {
   AddTypeTo(command, "--dtype", dtype_, {"f32", "f16", "bf16", "q8_0", "q4"},
             "Convert the weights (default: as stored)");
+  AddPrecisionTo(command);
   AddThreadsTo(command);
+}
+
+void ModelOptions::AddPrecisionTo(CLI::App& command) {
+  command
+      .add_option("--precision", precision_,
+                  "exact: activations in f32; fast: rounded to bf16 or int8, as the weights are\n"
+                  "(default: fast if the weights are quantized, else exact)")
+      ->type_name("exact|fast")
+      ->check(CLI::IsMember({"exact", "fast"}).description(""));
+}
+
+std::optional<Precision> ModelOptions::GivenPrecision() const {
+  if (precision_.empty()) return std::nullopt;
+  return precision_ == "fast" ? Precision::kFast : Precision::kExact;
 }
 
 void ModelOptions::AddThreadsTo(CLI::App& command) {
@@ -78,6 +93,7 @@ std::filesystem::path ModelOptions::Dir() const {
 LoadOptions ModelOptions::Load() const {
   LoadOptions options;
   if (!dtype_.empty()) options.dtype = ParseDType(dtype_);
+  options.precision = GivenPrecision();
   options.runtime = Threads();
   return options;
 }

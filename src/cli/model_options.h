@@ -1,9 +1,10 @@
-// --model, --dtype, --threads: the options of every subcommand that runs a model.
+// --model, --dtype, --precision, --threads: the options of every subcommand that runs a model.
 #ifndef CSM_CLI_MODEL_OPTIONS_H_
 #define CSM_CLI_MODEL_OPTIONS_H_
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ DType ParseDType(const std::string& name);
 class ModelOptions {
  public:
   CLI::Option* AddModelTo(CLI::App& command);  ///< --model
-  void AddLoadingTo(CLI::App& command);        ///< --dtype, --threads
+  void AddLoadingTo(CLI::App& command);        ///< --dtype, --precision, --threads
+  void AddPrecisionTo(CLI::App& command);      ///< --precision alone
   void AddThreadsTo(CLI::App& command);        ///< --threads alone
 
   bool IsGiven() const { return !model_.empty(); }  ///< by --model
@@ -28,11 +30,13 @@ class ModelOptions {
   /// says where was looked.
   std::filesystem::path Dir() const;
   LoadOptions Load() const;
+  std::optional<Precision> GivenPrecision() const;
   Runtime Threads() const { return Runtime(threads_); }
 
  private:
   std::string model_;
   std::string dtype_;
+  std::string precision_;
   int threads_ = 0;
 };
 

@@ -13,7 +13,8 @@ namespace csm {
 CsmForConditionalGeneration engine::LoadModel(checkpoint::CsmCheckpoint checkpoint,
                                               const LoadOptions& options) {
   const Runtime runtime = RuntimeOf(options);
-  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool);
+  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool,
+                                  checkpoint::PrecisionOf(checkpoint, options));
   auto backbone = std::make_shared<CsmBackboneModel::Impl>(checkpoint, loader, runtime);
   auto depth_decoder = std::make_shared<CsmDepthDecoderModel::Impl>(checkpoint, loader, runtime);
   MimiModel codec(mimi::LoadMimi(checkpoint::CodecOf(checkpoint), runtime, options.dtype));

@@ -321,6 +321,38 @@ TEST_F(GenerateTest, ConvertedWeightsComeClose) {
   }
 }
 
+TEST_F(GenerateTest, FastPrecisionComesCloseAndIsDeterministic) {
+  const auto inputs = LoadInputs("bf16-tied-backbone", "plain");
+  const auto load = [](std::optional<Precision> precision, int threads) {
+    return CsmForConditionalGeneration::from_pretrained(
+        GoldenModel("bf16-tied-backbone"),
+        {.dtype = DType::kBF16, .precision = precision, .runtime = Runtime(threads)});
+  };
+  const auto logits = [&](const CsmForConditionalGeneration& model) {
+    return model.forward(inputs, {.logits_to_keep = 1}).logits[0].data;
+  };
+  const std::vector<float> exact = logits(load(Precision::kExact, 1));
+  EXPECT_EQ(logits(load(std::nullopt, 1)), exact);
+  const auto model = load(Precision::kFast, 1);
+  const std::vector<float> fast = logits(model);
+  float largest = 0, difference = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    largest = std::max(largest, std::abs(exact[i]));
+    difference = std::max(difference, std::abs(exact[i] - fast[i]));
+  }
+  EXPECT_LT(difference, 0.05F * largest);
+  const auto config = Sampling(model, 5);
+  EXPECT_EQ(load(Precision::kFast, 3).generate(inputs, config).sequences,
+            model.generate(inputs, config).sequences);
+}
+
+TEST(QuantizedTest, IsNotExact) {
+  EXPECT_THROW(
+      CsmForConditionalGeneration::from_pretrained(
+          GoldenModel("random-tiny"), {.dtype = DType::kQ8_0, .precision = Precision::kExact}),
+      ArgumentError);
+}
+
 // Quantized weights: near the float model, and the same bits whatever runs alongside.
 TEST(QuantizedTest, ComesCloseAndIsDeterministic) {
   const auto inputs = LoadInputs("random-tiny", "batch");

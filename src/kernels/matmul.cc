@@ -1,10 +1,11 @@
 // How a product is cut into tasks for the pool; the arithmetic is in matmul-inl.h (float weights)
-// and packed_matmul_*.cc (quantized ones).
+// packed_matmul_*.cc (quantized ones) and bf16_matmul_*.cc (bf16 in `fast` precision).
 #include "kernels/matmul.h"
 
 #include <algorithm>
 #include <cassert>
 
+#include "kernels/bf16_matmul.h"
 #include "kernels/matmul_task.h"
 #include "kernels/packed_matmul.h"
 
@@ -120,17 +121,36 @@ void MatMulQuantized(const RowsView& x, std::span<const Product> products, Threa
       });
 }
 
+void MatMulBf16(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
+  thread_local Bf16Buffer buffer;
+  const Bf16Rows rows = buffer.Round(x, products[0].weight.cols, pool);
+  ForTasks(
+      x, products, pool,
+      [&](const Product& product, size_t row, size_t num_rows, size_t strip, size_t num_strips) {
+        Bf16Task task;
+        task.x = rows.Part(row, num_rows);
+        SetOutputs(product, row, strip, num_strips, task);
+        RunBf16(task);
+      });
+}
+
+using MatMulOf = void (*)(const RowsView&, std::span<const Product>, ThreadPool&);
+
+MatMulOf KindOf(const PackedMatrix& weight) {
+  if (IsQuantized(weight.dtype)) return MatMulQuantized;
+  const bool is_fast = weight.rounds_input && weight.dtype == DType::kBF16;
+  return is_fast && HasBf16Products() ? MatMulBf16 : MatMulFloats;
+}
+
 }  // namespace
 
 void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
   if (x.num_rows == 0) return;
   while (!products.empty()) {
-    const bool quantized = IsQuantized(products[0].weight.dtype);
+    const MatMulOf kind = KindOf(products[0].weight);
     size_t count = 1;
-    while (count < products.size() && IsQuantized(products[count].weight.dtype) == quantized) {
-      ++count;
-    }
-    (quantized ? MatMulQuantized : MatMulFloats)(x, products.first(count), pool);
+    while (count < products.size() && KindOf(products[count].weight) == kind) ++count;
+    kind(x, products.first(count), pool);
     products = products.subspan(count);
   }
 }

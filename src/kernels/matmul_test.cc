@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/bf16_matmul.h"
 #include "kernels/kernel_test.h"
 
 namespace csm::kernels {
@@ -202,6 +203,35 @@ TEST_P(MatMulTest, ProductsThatShareTheirInputEqualEachAlone) {
     MatMul({x.data(), rows, 130}, products(together), pool);
     for (const Product& product : products(alone)) MatMul({x.data(), rows, 130}, product, pool);
     ASSERT_EQ(Bits(together), Bits(alone));
+  }
+}
+
+// Fast precision: as near the product of x rounded to bf16 as f32 sums are, and the same promises.
+TEST_P(MatMulTest, RoundsInputsToBf16WhereAsked) {
+  ThreadPool one(1), three(3);
+  for (const size_t cols : {1, 2, 7, 64, 1031}) {
+    constexpr size_t kRows = 23, kOutputs = 85, kStride = kOutputs + 1;
+    const TestMatrix weight(DType::kBF16, kOutputs, cols, 1);
+    PackedMatrix fast = weight.packed();
+    fast.rounds_input = true;
+    const std::vector<float> x = Random(2).Normals(kRows * cols),
+                             bias = Random(3).Normals(kOutputs);
+    std::vector<float> rounded(x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      rounded[i] = HasBf16Products() ? ToF32(ToBF16(x[i])) : x[i];
+    }
+    std::vector<float> y(kRows * kStride, 0.5f), expected = y, alone = y;
+    MatMul({x.data(), kRows, cols}, Product{fast, bias.data(), y.data(), kStride, true}, three);
+    MatMulReference({rounded.data(), kRows, cols},
+                    Product{weight.packed(), bias.data(), expected.data(), kStride, true});
+    for (size_t i = 0; i < y.size(); ++i) {
+      ASSERT_NEAR(y[i], expected[i], 1e-6 * static_cast<double>(cols + 10)) << cols;
+    }
+    for (size_t r = 0; r < kRows; ++r) {
+      MatMul({x.data() + r * cols, 1, cols},
+             Product{fast, bias.data(), alone.data() + r * kStride, kStride, true}, one);
+    }
+    ASSERT_EQ(Bits(y), Bits(alone));
   }
 }
 

@@ -24,8 +24,9 @@ struct MatrixView {
 struct PackedMatrix {
   const void* data = nullptr;
   DType dtype = DType::kF32;
-  size_t rows = 0;  ///< output features
-  size_t cols = 0;  ///< input features
+  size_t rows = 0;            ///< output features
+  size_t cols = 0;            ///< input features
+  bool rounds_input = false;  ///< bf16: products may round x to bf16 (Precision::kFast)
 };
 
 constexpr bool IsQuantized(DType dtype) { return dtype == DType::kQ8_0 || dtype == DType::kQ4; }

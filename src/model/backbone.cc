@@ -73,7 +73,8 @@ CsmBackboneModel CsmBackboneModel::from_pretrained(const std::filesystem::path& 
                                                    const LoadOptions& options) {
   const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
   const Runtime runtime = RuntimeOf(options);
-  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool);
+  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool,
+                                  checkpoint::PrecisionOf(checkpoint, options));
   return CsmBackboneModel(std::make_shared<Impl>(checkpoint, loader, runtime));
 }
 

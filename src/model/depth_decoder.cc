@@ -104,7 +104,8 @@ std::shared_ptr<const CsmDepthDecoderModel::Impl> CsmDepthDecoderModel::Impl::Lo
     const std::filesystem::path& dir, const LoadOptions& options) {
   const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
   const Runtime runtime = RuntimeOf(options);
-  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool);
+  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool,
+                                  checkpoint::PrecisionOf(checkpoint, options));
   return std::make_shared<Impl>(checkpoint, loader, runtime);
 }
 
