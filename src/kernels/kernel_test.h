@@ -10,9 +10,14 @@
 #include <string>
 #include <vector>
 
-#include "hwy/targets.h"
 #include "kernels/half.h"
 #include "kernels/matrix_view.h"
+
+// The kernels' targets, before Highway makes its own choice.
+// clang-format off
+#include "kernels/targets.h"
+#include "hwy/targets.h"
+// clang-format on
 
 namespace csm::kernels {
 

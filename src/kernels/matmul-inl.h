@@ -49,7 +49,7 @@ HWY_NOINLINE void StreamWeights(const MatMulTask& task) {
       float out[kStreams];
 #pragma GCC unroll 8
       for (size_t c = 0; c < kStreams; c += 4) {
-        const VF* v = sums.v[r] + c;
+        const auto* v = sums.v[r] + c;
         SumLanes4(v[0], v[1], v[2], v[3], out + c);
       }
       for (size_t c = 0; c < kStreams && c * length + o < outputs; ++c) {
