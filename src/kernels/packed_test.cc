@@ -154,26 +154,33 @@ TEST_P(PackedMatMulTest, EqualsTheReferenceBitForBit) {
   }
 }
 
+// A file may hold -128, which no quantizer here makes.
 TEST_P(PackedMatMulTest, ExtremesDoNotOverflow) {
   ThreadPool pool(1);
-  constexpr size_t kCols = 8192;
+  constexpr size_t kCols = 8192, kRows = 9;
   for (const float sign : {-1.0F, 1.0F}) {
-    const std::vector<float> x(kCols, sign);
-    std::vector<float> w(16 * kCols, 1.0F);
-    std::vector<std::byte> blocks(16 * kCols / kBlock * BlockBytes(DType::kQ8_0));
-    QuantizeBlocks(w.data(), w.size(), DType::kQ8_0, blocks.data());
-    std::vector<std::byte> bytes(PackedBytes(DType::kQ8_0, 16, kCols) + 64);
-    auto* packed =
-        reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(bytes.data()) + 63) / 64 * 64);
-    PackStrip(blocks.data(), blocks.size() / 16, 16, kCols, DType::kQ8_0, packed);
-    QuantizedBuffer buffer;
-    std::vector<float> y(16);
-    GetParam().run({.x = buffer.Quantize({x.data(), 1, kCols}, kCols, pool),
-                    .strips = packed,
-                    .num_outputs = 16,
-                    .y = y.data(),
-                    .y_stride = 16});
-    for (const float value : y) EXPECT_NEAR(value, sign * kCols, kCols * 1e-3);
+    for (const int weight : {-128, -127, 127}) {
+      const std::vector<float> x(kRows * kCols, sign);
+      const std::vector<float> w(16 * kCols, 1.0F);  // all 127 times the scale
+      std::vector<std::byte> blocks(16 * kCols / kBlock * BlockBytes(DType::kQ8_0));
+      QuantizeBlocks(w.data(), w.size(), DType::kQ8_0, blocks.data());
+      for (size_t i = 0; i < blocks.size(); i += BlockBytes(DType::kQ8_0)) {
+        std::fill_n(&blocks[i + 2], kBlock, static_cast<std::byte>(weight));
+      }
+      std::vector<std::byte> bytes(PackedBytes(DType::kQ8_0, 16, kCols) + 64);
+      auto* packed =
+          reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(bytes.data()) + 63) / 64 * 64);
+      PackStrip(blocks.data(), blocks.size() / 16, 16, kCols, DType::kQ8_0, packed);
+      QuantizedBuffer buffer;
+      std::vector<float> y(kRows * 16);
+      GetParam().run({.x = buffer.Quantize({x.data(), kRows, kCols}, kCols, pool),
+                      .strips = packed,
+                      .num_outputs = 16,
+                      .y = y.data(),
+                      .y_stride = 16});
+      const float expected = sign * kCols * static_cast<float>(weight) / 127;
+      for (const float value : y) EXPECT_NEAR(value, expected, kCols * 1e-3);
+    }
   }
 }
 
