@@ -18,6 +18,9 @@ EMULATOR = os.environ.get("CSM_EMULATOR", "").split()
 GOLDENS = pathlib.Path(__file__).resolve().parents[1] / "goldens"
 TINY = GOLDENS / "random-tiny"
 
+# For tests of what the program asks of the system, where an emulator answers in its place.
+not_emulated = unittest.skipIf(EMULATOR, "signals, threads and files would be the emulator's")
+
 
 def load_json(path):
     return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
