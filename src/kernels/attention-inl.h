@@ -96,7 +96,7 @@ HWY_INLINE void WeighValues(const HeadGroup& group, size_t d, size_t rest,
                             const float (&weights)[kH][kBlockKeys], const float (&rescale)[kH]) {
   const DF df;
   const auto load = [&](const float* p) HWY_ATTR { return rest ? LoadF32(p, rest) : LoadF32(p); };
-  VF sums[kH][kV];
+  VFElement sums[kH][kV];
 #pragma GCC unroll 8
   for (size_t h = 0; h < kH; ++h) {
 #pragma GCC unroll 8
@@ -104,7 +104,7 @@ HWY_INLINE void WeighValues(const HeadGroup& group, size_t d, size_t rest,
   }
   const float* values = group.values + d;
   for (size_t p = 0; p < group.num_keys; ++p, values += group.kv_stride) {
-    VF row[kV];
+    VFElement row[kV];
 #pragma GCC unroll 8
     for (size_t v = 0; v < kV; ++v) row[v] = load(values + v * kLanes);
 #pragma GCC unroll 8

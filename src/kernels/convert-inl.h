@@ -28,7 +28,7 @@ HWY_INLINE VU16 Narrow(BF16, VF v) {
 }
 
 HWY_INLINE VU16 Narrow(F16, VF v) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+#if CSM_NATIVE_F16
   const hn::Rebind<hwy::float16_t, DF> df16;
   return hn::BitCast(DU16(), hn::DemoteTo(df16, v));
 #else

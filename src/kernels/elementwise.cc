@@ -31,7 +31,7 @@ HWY_INLINE void Map(const F& f, float* y, size_t n, const In*... in) {
 template <class F>
 HWY_INLINE float SumOf(const F& f, const float* x, size_t n) {
   const DF df;
-  VF sums[4] = {hn::Zero(df), hn::Zero(df), hn::Zero(df), hn::Zero(df)};
+  VFElement sums[4] = {hn::Zero(df), hn::Zero(df), hn::Zero(df), hn::Zero(df)};
   size_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
     for (size_t k = 0; k < 4; ++k) sums[k] = f(LoadF32(x + i + k * kLanes), sums[k]);

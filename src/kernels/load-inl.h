@@ -14,10 +14,14 @@
 #include "kernels/half.h"
 
 // Highway's MaskedLoad on targets without masked instructions reads the whole vector.
+#undef CSM_NATIVE_F16
 #undef CSM_MASKED_F32
 #undef CSM_MASKED_U16
-#define CSM_MASKED_F32 (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2)
-#define CSM_MASKED_U16 (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
+#define CSM_MASKED_F32 (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 || HWY_TARGET == HWY_SVE_256)
+#define CSM_MASKED_U16 (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_SVE_256)
+
+// Conversions from and to f16 are instructions.
+#define CSM_NATIVE_F16 (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 || HWY_ARCH_ARM_A64)
 
 HWY_BEFORE_NAMESPACE();
 namespace csm::kernels {
@@ -30,6 +34,13 @@ using DU16 = hn::Rebind<uint16_t, DF>;  // as many lanes as DF
 using VF = hn::Vec<DF>;
 using VU16 = hn::Vec<DU16>;
 constexpr size_t kLanes = hn::MaxLanes(DF());
+
+// A vector in an array or a struct.
+#if HWY_TARGET == HWY_SVE_256
+using VFElement = VF __attribute__((arm_sve_vector_bits(256)));
+#else
+using VFElement = VF;
+#endif
 
 template <class D>
 HWY_INLINE hn::Vec<D> LoadCopy(D d, const void* from, size_t n) {
@@ -46,7 +57,7 @@ HWY_INLINE VF Widen(BF16, VU16 bits) {
 }
 
 HWY_INLINE VF Widen(F16, VU16 bits) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+#if CSM_NATIVE_F16
   const hn::Rebind<hwy::float16_t, DF> df16;
   return hn::PromoteTo(DF(), hn::BitCast(df16, bits));
 #else  // Highway's own fallback takes infinity and NaN for numbers; this is ToF32(F16)

@@ -24,7 +24,7 @@ namespace HWY_NAMESPACE {
 // keeps the compiler from dropping the loads.
 float ReadAll(const float* data, size_t n) {
   constexpr size_t kStreams = 8;
-  VF sums[kStreams];
+  VFElement sums[kStreams];
 #pragma GCC unroll 8
   for (size_t k = 0; k < kStreams; ++k) sums[k] = hn::Zero(DF());
   const size_t length = n / kStreams;
@@ -44,7 +44,7 @@ constexpr size_t kChains = 12;
 
 float MulAddMany(size_t rounds, float factor, size_t& num_mul_adds) {
   const VF f = hn::Set(DF(), factor);
-  VF sums[kChains];
+  VFElement sums[kChains];
 #pragma GCC unroll 16
   for (size_t k = 0; k < kChains; ++k) sums[k] = hn::Set(DF(), static_cast<float>(k));
   for (size_t i = 0; i < rounds; ++i) {

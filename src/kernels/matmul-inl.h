@@ -29,7 +29,8 @@ namespace HWY_NAMESPACE {
 constexpr size_t kVecs = kStripRows / kLanes;  // vectors of a strip's outputs
 static_assert(kStripRows % kLanes == 0);
 
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON || \
+    HWY_TARGET == HWY_SVE_256
 constexpr size_t kMaxSums = 24;  // of 32 registers
 #else
 constexpr size_t kMaxSums = 12;  // of 16
@@ -55,12 +56,14 @@ struct Tile {
   const float* x;  // of the tile's first row
   size_t x_stride;
   const std::byte* w[kS];
-  VF sums[kR][kS][kVecs];
+  VFElement sums[kR][kS][kVecs];
+
+  HWY_INLINE Tile() {}  // written out, since GCC makes a default one without Highway's target
 
   // `load` gives vector v of a strip's weights of column i of x.
   template <class Load>
   HWY_INLINE void MulAddColumn(size_t i, const Load& load) {
-    VF weights[kS][kVecs];
+    VFElement weights[kS][kVecs];
 #pragma GCC unroll 4
     for (size_t s = 0; s < kS; ++s) {
 #pragma GCC unroll 16

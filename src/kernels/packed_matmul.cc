@@ -1,6 +1,11 @@
 // Rounding of activations to int8, and the choice of a kernel by what the processor can do.
 #include "kernels/packed_matmul.h"
 
+#ifdef __aarch64__
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include <limits>
 #include <vector>
 
@@ -72,6 +77,13 @@ void RunPackedAvx512(const PackedTask& task);
 int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds);
 void RunPackedAvx2(const PackedTask& task);
 int32_t MultiplyManyAvx2(size_t rounds, size_t& num_mul_adds);
+#elif HWY_ARCH_ARM_A64
+void RunPackedI8mm(const PackedTask& task);
+int32_t MultiplyManyI8mm(size_t rounds, size_t& num_mul_adds);
+void RunPackedDotprod(const PackedTask& task);
+int32_t MultiplyManyDotprod(size_t rounds, size_t& num_mul_adds);
+void RunPackedNeon(const PackedTask& task);
+int32_t MultiplyManyNeon(size_t rounds, size_t& num_mul_adds);
 #endif
 
 QuantizedRows QuantizedBuffer::Quantize(const RowsView& x, size_t cols, ThreadPool& pool) {
@@ -112,6 +124,13 @@ std::span<const PackedTarget> PackedTargets() {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
       found.push_back({"AVX2", RunPackedAvx2, MultiplyManyAvx2});
     }
+#elif HWY_ARCH_ARM_A64
+    const bool has_dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    if (has_dotprod && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0) {
+      found.push_back({"I8MM", RunPackedI8mm, MultiplyManyI8mm});
+    }
+    if (has_dotprod) found.push_back({"DOTPROD", RunPackedDotprod, MultiplyManyDotprod});
+    found.push_back({"NEON", RunPackedNeon, MultiplyManyNeon});
 #endif
     found.push_back({"scalar", RunPackedScalar, nullptr});
     return found;

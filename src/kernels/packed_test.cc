@@ -131,20 +131,30 @@ TEST_P(PackedMatMulTest, EqualsTheReferenceBitForBit) {
   }
 }
 
+// A file may hold -128, which no quantizer here makes.
 TEST_P(PackedMatMulTest, ExtremesDoNotOverflow) {
   ThreadPool pool(1);
-  constexpr size_t kCols = 8192;
+  constexpr size_t kCols = 8192, kRows = 9;
+  const TestMatrix ones(DType::kQ8_0, kStripRows, kCols, std::vector<float>(kStripRows * kCols, 1));
+  const AlignedBytes strip(StripBytes(DType::kQ8_0, kCols));
+  std::memcpy(strip.data(), ones.packed().data, StripBytes(DType::kQ8_0, kCols));
   for (const float sign : {-1.0F, 1.0F}) {
-    const std::vector<float> x(kCols, sign);
-    const TestMatrix weight(DType::kQ8_0, 16, kCols, std::vector<float>(16 * kCols, 1.0F));
-    QuantizedBuffer buffer;
-    std::vector<float> y(16);
-    GetParam().run({.x = buffer.Quantize({x.data(), 1, kCols}, kCols, pool),
-                    .strips = static_cast<const std::byte*>(weight.packed().data),
-                    .num_outputs = 16,
-                    .y = y.data(),
-                    .y_stride = 16});
-    for (const float value : y) EXPECT_NEAR(value, sign * kCols, kCols * 1e-3);
+    for (const int weight : {-128, -127, 127}) {
+      for (size_t t = 0; t < NumTiles(kCols); ++t) {
+        std::byte* tile = strip.data() + t * TileBytes(DType::kQ8_0);
+        std::fill_n(tile + 64, 1024, static_cast<std::byte>(weight + 128));
+      }
+      const std::vector<float> x(kRows * kCols, sign);
+      QuantizedBuffer buffer;
+      std::vector<float> y(kRows * kStripRows);
+      GetParam().run({.x = buffer.Quantize({x.data(), kRows, kCols}, kCols, pool),
+                      .strips = strip.data(),
+                      .num_outputs = kStripRows,
+                      .y = y.data(),
+                      .y_stride = kStripRows});
+      const float expected = sign * kCols * static_cast<float>(weight) / 127;
+      for (const float value : y) EXPECT_NEAR(value, expected, kCols * 1e-3);
+    }
   }
 }
 

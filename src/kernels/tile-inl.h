@@ -16,7 +16,8 @@ HWY_BEFORE_NAMESPACE();
 namespace csm::kernels {
 namespace HWY_NAMESPACE {
 
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON || \
+    HWY_TARGET == HWY_SVE_256
 constexpr size_t kTileRows = 6;  // 24 sums of 32 registers
 #else
 constexpr size_t kTileRows = 3;  // 12 sums of 16 registers
@@ -25,7 +26,8 @@ constexpr size_t kTileOutputs = 4;
 
 template <size_t kR, size_t kC = kTileOutputs>
 struct Sums {
-  VF v[kR][kC];
+  HWY_INLINE Sums() {}  // written out, since GCC makes a default one without Highway's target
+  VFElement v[kR][kC];
 };
 
 template <size_t kR, size_t kC>
@@ -43,7 +45,7 @@ HWY_INLINE void Clear(Sums<kR, kC>& sums) {
 template <size_t kR, size_t kC, class T, class Load>
 HWY_INLINE void MulAddStep(const float* x, size_t x_stride, const T* const (&w)[kC],
                            const Load& load, Sums<kR, kC>& sums) {
-  VF xv[kR];
+  VFElement xv[kR];
 #pragma GCC unroll 8
   for (size_t r = 0; r < kR; ++r) xv[r] = load(x + r * x_stride);
 #pragma GCC unroll 8

@@ -1,4 +1,5 @@
-"""Runs the program named by the environment's CSM_BIN on the checkpoints in tests/goldens.
+"""Runs the program named by the environment's CSM_BIN on the checkpoints in tests/goldens, by the
+emulator CSM_EMULATOR if it is for another processor.
 
 Only Python's standard library is used, so that the tests need nothing but python3.
 """
@@ -13,8 +14,12 @@ import tempfile
 import unittest
 
 BIN = os.environ["CSM_BIN"]
+EMULATOR = os.environ.get("CSM_EMULATOR", "").split()
 GOLDENS = pathlib.Path(__file__).resolve().parents[1] / "goldens"
 TINY = GOLDENS / "random-tiny"
+
+# For tests of what the program asks of the system, where an emulator answers in its place.
+not_emulated = unittest.skipIf(EMULATOR, "signals, threads and files would be the emulator's")
 
 
 def load_json(path):
@@ -138,7 +143,7 @@ class CsmTest(unittest.TestCase):
         environment = {key: value for key, value in os.environ.items() if key != "CSM_MODEL"}
         environment.update(options.pop("env", {}))
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [BIN, *map(str, arguments)]
+        command = [*EMULATOR, BIN, *map(str, arguments)]
         process = subprocess.Popen(command, env=environment, **{**pipes, **options})
         self.addCleanup(self.end, process)
         return process

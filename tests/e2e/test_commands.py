@@ -8,7 +8,7 @@ import signal
 import time
 import unittest
 
-from harness import BIN, TINY, CsmTest, Wav, load_json
+from harness import BIN, TINY, CsmTest, Wav, load_json, not_emulated
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 ENDLESS = TINY.parent / "untied-biased"  # greedy, this one never ends by itself
@@ -36,6 +36,7 @@ class Info(CsmTest):
         self.assertEqual(self.csm("--version")[0].decode(), f"csm {version[1]}\n")
 
 
+@not_emulated
 class ShippedVoice(CsmTest):
     def test_is_found_beside_the_program(self):
         program = self.out / "bin" / "csm"
@@ -82,6 +83,7 @@ class Verify(CsmTest):
         self.assertIn("csm-1b", self.fails("verify", "--model", TINY))
 
 
+@not_emulated
 class Interrupt(CsmTest):
     def interrupt_when_ready(self, process, number):
         """Sends the signal once the program catches it, which it does while it generates."""

@@ -9,7 +9,7 @@ import shutil
 import struct
 import unittest
 
-from harness import TINY, CsmTest, Safetensors, load_json, write_wav
+from harness import TINY, CsmTest, Safetensors, load_json, not_emulated, write_wav
 
 TEXT = ["--text", "Hello."]
 DEEP = "[" * 100000 + "]" * 100000
@@ -450,6 +450,7 @@ class Usage(CsmTest):
 class Limits(CsmTest):
     """What the system refuses."""
 
+    @not_emulated
     def test_more_threads_than_the_system_gives(self):
         """A terabyte of stack for each: the address space ends before the thousandth."""
 
