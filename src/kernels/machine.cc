@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <vector>
 
 // Highway asks for this order.
@@ -105,6 +106,15 @@ double MeasureRate(ThreadPool& pool, const Multiply& multiply) {
 }  // namespace
 
 const char* InstructionSet() { return HWY_DYNAMIC_DISPATCH(TargetHere)(); }
+
+std::string ProcessorName() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
 
 double MeasureReadBandwidth(ThreadPool& pool) {
   constexpr size_t kPart = 256 * 1024;  // floats a task: 1 MiB
