@@ -31,20 +31,23 @@ double Median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-// Median milliseconds of several calls, after one that is not counted: as many as three seconds
-// hold, since other programs slow some of them down, but at least two.
+// Median milliseconds of several calls: as many as three seconds hold, since other programs slow
+// some of them down, but at least two. The first is not counted unless it is so long that cold
+// caches do not matter to it.
 template <typename Call>
 double TimeCall(const Call& call) {
   constexpr size_t kLeast = 2, kMost = 15;
   constexpr double kSeconds = 3;
-  call();
   std::vector<double> times;
-  const auto begin = Clock::now();
-  while (times.size() < kLeast || (times.size() < kMost && SecondsSince(begin) < kSeconds)) {
+  const auto time = [&] {
     const auto start = Clock::now();
     call();
     times.push_back(Milliseconds(start, Clock::now()));
-  }
+  };
+  time();
+  if (times[0] < 1000 * kSeconds) times.clear();
+  const auto begin = Clock::now();
+  while (times.size() < kLeast || (times.size() < kMost && SecondsSince(begin) < kSeconds)) time();
   return Median(std::move(times));
 }
 
