@@ -141,16 +141,19 @@ def figures_of(samples: Samples, who: str, against: Iterable[str]) -> dict[str, 
         figures = {key: samples.get(who, what)} | times
         return {name: value for name, value in figures.items() if value is not None}
 
-    return figure(FRAME, FRAME) | {
+    parts = {
         "prefill": {str(n): figure(rate, "tokens_per_s") for rate, n in RATES.items()},
         "codec": {"decode": figure(DECODE, "rtf"), "encode": figure(ENCODE, "rtf")},
     }
+    return figure(FRAME, FRAME) | {name: part for name, part in parts.items() if any(part.values())}
 
 
 def print_bench(plan: Plan, samples: Samples) -> None:
     hf = [f"hf {name}" for name in DTYPES]
     rows = [["", *hf, *(f"csm {name}" for name in plan.types)]]
     for what, label in ROWS.items():
+        if samples.get(plan.types[0], what) is None:
+            continue
         theirs = [number(samples.get(name, what), what) for name in hf]
         rows.append([label, *theirs, *(with_times(samples, name, what) for name in plan.types)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -103,4 +103,6 @@ def finish(axes: Axes, measured: Measured) -> None:
     handles = [Line2D([], [], color=COLOURS[name], lw=3, label=name) for name in measured.runs]
     for marker, label in (("o", "frames of 1 to 16 streams"), ("s", "prompts of 100 to 2,000")):
         handles.append(Line2D([], [], color=INK, marker=marker, ms=5, lw=0, label=label))
-    axes.legend(handles=handles, loc="lower right", frameon=False, labelcolor=INK)
+    # Below the axes: any place between them may have points.
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": len(handles)}
+    axes.legend(handles=handles, frameon=False, labelcolor=INK, columnspacing=1.2, **below)
