@@ -92,8 +92,8 @@ void BM_ConvTranspose1d(benchmark::State& state) {
     conv.Step(stream, x.data(), num_rows, y.data(), TheMachine().pool);
     benchmark::ClobberMemory();
   }
-  const double weights =
-      static_cast<double>(shape.in_channels * shape.out_channels / shape.groups * shape.kernel);
+  const size_t inputs = shape.in_channels / shape.groups;  // that an output sees
+  const auto weights = static_cast<double>(inputs * shape.out_channels * shape.kernel);
   bench::Report(state, weights * sizeof(float), weights * static_cast<double>(num_rows));
 }
 
