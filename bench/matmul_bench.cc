@@ -53,9 +53,9 @@ void BM_MatMul(benchmark::State& state) {
   std::vector<float> y(rows * outputs);
   size_t copy = 0;
   for (auto _ : state) {
-    const MatrixView weight = {first + copy * bytes, dtype, outputs, cols};
-    MatMul({x.data(), rows, stride}, Product{weight, nullptr, y.data(), outputs, false},
-           TheMachine().pool);
+    const Product product = {
+        {first + copy * bytes, dtype, outputs, cols}, nullptr, y.data(), outputs};
+    MatMul({x.data(), rows, stride}, product, TheMachine().pool);
     copy = (copy + 1) % num_copies;
     benchmark::ClobberMemory();
   }

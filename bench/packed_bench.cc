@@ -68,10 +68,9 @@ void BM_UnpackRow(benchmark::State& state) {
   const std::vector<std::byte> rows = Quantized(dtype, kStripRows);
   std::vector<std::byte> strip(StripBytes(dtype, kCols));
   PackStrip(rows.data(), StoredRowBytes(dtype, kCols), kStripRows, kCols, dtype, strip.data());
-  const MatrixView matrix = {strip.data(), dtype, kStripRows, kCols};
   std::vector<float> x(kCols);
   for (auto _ : state) {
-    UnpackRow(matrix, 5, x.data());
+    UnpackRow({strip.data(), dtype, kStripRows, kCols}, 5, x.data());
     benchmark::ClobberMemory();
   }
   CountWeights(state, kCols);
