@@ -9,6 +9,9 @@ Prints a table; the exit code is 1 if a limit is exceeded, 2 if the arguments ar
   tools/compare_hf.py --model DIR              one checkpoint
   tools/compare_hf.py --full-size              csm-1b's geometry with random bf16 weights, which it makes
                                                itself once: 3.3 GB on disk, 12 GB of memory, minutes
+  tools/compare_hf.py --bench                  how much faster csm is on that checkpoint: frames, prompts,
+                                               codec, taking turns; 9 minutes on two idle cores, 3 GB
+                                               more on disk meanwhile
 """
 
 import argparse
@@ -16,6 +19,7 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,9 +30,11 @@ import transformers
 from tokenizers import Tokenizer
 from transformers import CsmProcessor
 
+from csm_tools import bench
 from csm_tools import reference as hf
 from csm_tools.checks import Check, Pair, check_codec, check_conversation, clips_of, golden_of, print_table
 from csm_tools.conversations import ONE_CLIP, PLAIN, TEXT_BATCH, Scenario, Turn, write_scenario
+from csm_tools.files import write_json
 from csm_tools.geometry_1b import INDEX, make_full_size_checkpoint
 from csm_tools.program import Csm
 from csm_tools.speed import check_speed
@@ -84,19 +90,37 @@ def compare_model(args: argparse.Namespace) -> list[Check]:
         return compare_checkpoint(csm, files, args.frames)
 
 
-def compare_full_size(args: argparse.Namespace) -> list[Check]:
+def full_size_checkpoint(args: argparse.Namespace) -> Path:
     folder = args.dir
     if not (folder / INDEX).exists():
         note(f"making {folder}")
         make_full_size_checkpoint(folder, load_tokenizer(args.tokenizer), args.seed)
+    return folder
+
+
+def compare_speed(args: argparse.Namespace) -> None:
+    note(f"times mean little on a busy machine; its load is {os.getloadavg()[0]:.1f}")
+    plan = bench.Plan(args.csm, full_size_checkpoint(args), args.threads, tuple(args.types.split(",")))
+    if args.hf_f32:
+        plan = replace(plan, hf_types=("bf16", "f32"))
+    if args.quick:
+        plan = replace(plan, rounds=1, frames=4, with_prompts_and_codec=False)
+    samples = bench.measure(plan, note)
+    bench.print_bench(plan, samples)
+    if args.json:
+        write_json(args.json, bench.report(plan, samples))
+    if args.remove:
+        shutil.rmtree(args.dir)
+
+
+def compare_full_size(args: argparse.Namespace) -> list[Check]:
+    folder = full_size_checkpoint(args)
     csm = Csm(args.csm, folder, args.threads)
     checks: list[Check] = []
     with tempfile.TemporaryDirectory() as name:
         talks = Path(name)
         if args.only != "equality":
-            note(
-                f"speed and memory; times mean little on a busy machine, its load is {os.getloadavg()[0]:.1f}"
-            )
+            note(f"times mean little on a busy machine; its load is {os.getloadavg()[0]:.1f}")
             speech = write_scenario(talks / "speed", SPEED_SCENARIO)
             checks += check_speed(csm, folder.name, speech, args.speed_frames)
         if args.only != "speed":
@@ -127,6 +151,7 @@ def parse_args() -> argparse.Namespace:
     what.add_argument(
         "--full-size", action="store_true", help="csm-1b's geometry, random weights; speed and memory too"
     )
+    what.add_argument("--bench", action="store_true", help="speed alone, on the checkpoint of --full-size")
     parser.add_argument(
         "--csm", type=Path, default=ROOT / "build/release/bin/csm", help="program (default: %(default)s)"
     )
@@ -137,6 +162,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--conversation", type=Path, action="append", help="with --model: conversation file; repeatable"
     )
+    add_full_size_options(parser)
+    add_bench_options(parser)
+    args = parser.parse_args()
+    if not args.csm.exists():
+        parser.error(
+            f"--csm: there is no {args.csm}; build it with cmake --preset release && cmake --build --preset release"
+        )
+    if not set(args.types.split(",")) <= set(bench.TYPES):
+        parser.error(f"--types: {args.types}; there are {', '.join(bench.TYPES)}")
+    return args
+
+
+def add_bench_options(parser: argparse.ArgumentParser) -> None:
+    options = parser.add_argument_group("with --bench, which takes --dir, --seed, --remove too")
+    options.add_argument("--types", default="bf16,q8_0,q4", help="of csm's weights (default: %(default)s)")
+    options.add_argument("--hf-f32", action="store_true", help="Hugging Face in f32 too; 7 GB more memory")
+    options.add_argument("--quick", action="store_true", help="frames only, one turn each")
+    options.add_argument("--json", type=Path, help="file for the figures")
+
+
+def add_full_size_options(parser: argparse.ArgumentParser) -> None:
     full = parser.add_argument_group("with --full-size")
     full.add_argument(
         "--dir",
@@ -151,12 +197,6 @@ def parse_args() -> argparse.Namespace:
     full.add_argument("--speed-frames", type=int, default=12, help="frames to time (default: %(default)s)")
     full.add_argument("--only", choices=["speed", "equality"], help="leave out the other")
     full.add_argument("--remove", action="store_true", help="remove the checkpoint afterwards")
-    args = parser.parse_args()
-    if not args.csm.exists():
-        parser.error(
-            f"--csm: there is no {args.csm}; build it with cmake --preset release && cmake --build --preset release"
-        )
-    return args
 
 
 def main() -> int:
@@ -164,6 +204,9 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    if args.bench:
+        compare_speed(args)
+        return 0
     if args.cases:
         checks = compare_cases(args)
     elif args.model:

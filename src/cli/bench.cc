@@ -1,6 +1,10 @@
 // csm bench: how fast a model is on this machine, and how near that is to what the machine can do.
 #include <algorithm>
+#include <filesystem>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -24,6 +28,7 @@ constexpr const char* kFooter =
 
   csm bench --type q4 --quick
   csm bench --model model.gguf --json bench.json
+  csm bench --only prefill,codec
 
 limit_share compares with the time that reading bytes_per_frame from memory would take; it can pass
 1, since what fits the last cache is read from there.)";
@@ -34,12 +39,16 @@ struct BenchOptions {
   std::string type;
   std::string json;
   bool quick = false;
+  std::vector<std::string> only;  ///< names of parts; empty: all
+
+  bool Wants(const std::string& part) const {
+    if (quick) return part == "frame";
+    return only.empty() || std::find(only.begin(), only.end(), part) != only.end();
+  }
 };
 
-std::string TypeName(const std::string& type) { return type.empty() ? "as stored" : type; }
-
 CsmForConditionalGeneration Load(const BenchOptions& options, const Runtime& runtime) {
-  LoadOptions load{.runtime = runtime};
+  LoadOptions load{.precision = options.model.GivenPrecision(), .runtime = runtime};
   if (!options.type.empty()) load.dtype = ParseDType(options.type);
   if (options.model.IsGiven()) {
     return CsmForConditionalGeneration::from_pretrained(options.model.Dir(), load);
@@ -48,37 +57,130 @@ CsmForConditionalGeneration Load(const BenchOptions& options, const Runtime& run
   return engine::LoadModel(checkpoint::MakeSyntheticCheckpoint(CsmConfig()), load);  // csm-1b's
 }
 
-Json Batches(const CsmForConditionalGeneration& model) {
+// The model that is measured, and what bounds it here.
+struct Subject {
+  const CsmForConditionalGeneration& model;
+  ThreadPool& pool;
+  std::string_view type;
+  double peak = 0;  ///< multiply-adds a second in the model's kind of arithmetic
+
+  int64_t max_positions() const { return model.config().max_position_embeddings; }
+};
+
+double MeasurePeak(const kernels::PackedMatrix& matrix, ThreadPool& pool) {
+  double peak = 0;
+  if (kernels::IsQuantized(matrix.dtype)) {
+    peak = kernels::MeasureInt8Rate(pool);
+  } else if (matrix.rounds_input && matrix.dtype == DType::kBF16) {
+    peak = kernels::MeasureBf16Rate(pool);
+  }
+  return peak > 0 ? peak : kernels::MeasureMulAddRate(pool);
+}
+
+Json Header(const Subject& subject, const BenchOptions& options, std::string_view int8_kernel) {
+  const bool is_made_up = !options.model.IsGiven();
+  // Both end with a slash, as the user's path may.
+  const std::filesystem::path dir = is_made_up ? "csm-1b/" : options.model.Dir() / "";
+  return {{"machine", kernels::ProcessorName()},
+          {"threads", subject.pool.num_threads()},
+          {"model", dir.parent_path().filename().string()},
+          {"made_up_weights", is_made_up},
+          {"type", subject.type},
+          {"precision", subject.model.impl().backbone->lm_head.rounds_input ? "fast" : "exact"},
+          {"instruction_set", kernels::InstructionSet()},
+          {"int8_kernel", int8_kernel},
+          {"peak_mul_adds_per_s", subject.peak}};
+}
+
+// Frames after a few words.
+engine::FrameTest ShortPrompt(const Subject& subject) {
+  engine::FrameTest test;
+  test.prompt = std::min(test.prompt, subject.max_positions() / 2);
+  test.most_frames = std::min(test.most_frames, subject.max_positions() - test.prompt);
+  if (test.most_frames < 3) {
+    Fail<ArgumentError>("the model has {} positions; bench needs at least 6",
+                        subject.max_positions());
+  }
+  return test;
+}
+
+// Adds the figures of one stream to `json`.
+void Frame(const Subject& subject, Json& json) {
+  const auto& model = subject.model;
+  engine::FrameTest test = ShortPrompt(subject);
+  test.with_audio = true;
+  const engine::FrameTimes frame = engine::TimeFrames(model, test);
+  // Before the gigabyte that bandwidth is read from.
+  const int64_t peak_memory = PeakResidentBytes();
+  const double bandwidth = kernels::MeasureReadBandwidth(subject.pool);
+  const engine::Work work =
+      engine::FrameWork(model, /*batch=*/1, test.prompt + frame.num_frames / 2);
+  const double limit_share = work.bytes / bandwidth * 1e3 / frame.median;
+  const double rtf = frame.median * model.config().codec_config.frame_rate / 1000;
+  Say("frame: {:.1f} ms (RTF {:.2f}): backbone {:.1f}, depth decoder {:.1f}, heads {:.1f}; p95 "
+      "{:.1f}",
+      frame.median, rtf, frame.backbone, frame.depth_decoder, frame.heads, frame.p95);
+  Say("{:.2f} GB a frame, memory reads at {:.1f} GB/s: {:.0f} % of the limit", work.bytes / 1e9,
+      bandwidth / 1e9, 100 * limit_share);
+  Say("first audio after {:.0f} ms; peak memory {:.0f} MB", frame.ttfa,
+      static_cast<double>(peak_memory) / 1e6);
+  json["frame_ms"] = {{"median", frame.median},
+                      {"p95", frame.p95},
+                      {"backbone", frame.backbone},
+                      {"depth_decoder", frame.depth_decoder},
+                      {"heads", frame.heads}};
+  json["rtf"] = rtf;
+  json["bytes_per_frame"] = static_cast<int64_t>(work.bytes);
+  json["mul_adds_per_frame"] = static_cast<int64_t>(work.mul_adds);
+  json["bandwidth_gb_s"] = bandwidth / 1e9;
+  json["limit_share"] = limit_share;
+  json["ttfa_ms"] = frame.ttfa;
+  json["peak_memory_bytes"] = peak_memory;
+}
+
+Json Batches(const Subject& subject) {
   Json json;
+  engine::FrameTest test = ShortPrompt(subject);
   for (const int64_t batch : {1, 2, 4, 8, 16}) {
-    const double speed = engine::TimeBatch(model, batch, /*num_frames=*/batch > 4 ? 5 : 8);
+    test.batch = batch;
+    const engine::FrameTimes frame = engine::TimeFrames(subject.model, test);
+    const engine::Work work =
+        engine::FrameWork(subject.model, batch, test.prompt + frame.num_frames / 2);
+    const double frame_ms = 1000 / subject.model.config().codec_config.frame_rate;
+    const double speed = static_cast<double>(batch) * frame_ms / frame.median;
     Say("{:>2} streams: {:.2f} s of audio a second", batch, speed);
-    json[std::to_string(batch)] = {{"audio_s_per_s", speed}};
+    json[std::to_string(batch)] = {{"audio_s_per_s", speed},    {"frame_ms", frame.median},
+                                   {"p95_frame_ms", frame.p95}, {"frames", frame.num_frames},
+                                   {"mul_adds", work.mul_adds}, {"bytes", work.bytes}};
   }
   return json;
 }
 
-Json Prefills(const CsmForConditionalGeneration& model, double peak) {
+Json Prefills(const Subject& subject) {
   Json json;
   for (const int64_t positions : {100, 512, 2000}) {
-    if (positions > model.config().max_position_embeddings) continue;
-    const engine::PrefillTime time = engine::TimePrefill(model, positions);
-    const double tokens_per_s = static_cast<double>(positions) / time.seconds;
-    const double peak_share = time.mul_adds / time.seconds / peak;
+    if (positions > subject.max_positions()) continue;
+    const double seconds = engine::TimePrefill(subject.model, positions);
+    const engine::Work work = engine::PrefillWork(subject.model, positions);
+    const double tokens_per_s = static_cast<double>(positions) / seconds;
+    const double peak_share = work.mul_adds / seconds / subject.peak;
     Say("prompt of {}: {:.0f} positions a second, {:.0f} % of the peak", positions, tokens_per_s,
         100 * peak_share);
-    json[std::to_string(positions)] = {{"tokens_per_s", tokens_per_s}, {"peak_share", peak_share}};
+    json[std::to_string(positions)] = {{"tokens_per_s", tokens_per_s},
+                                       {"peak_share", peak_share},
+                                       {"mul_adds", work.mul_adds},
+                                       {"bytes", work.bytes}};
   }
   return json;
 }
 
-Json CacheLengths(const CsmForConditionalGeneration& model) {
+Json CacheLengths(const Subject& subject) {
   Json json;
-  constexpr int64_t kFrames = 6;
+  engine::FrameTest test{.seconds = 5};
   for (const int64_t positions : {0, 512, 1024, 2000}) {
-    if (positions + kFrames > model.config().max_position_embeddings) continue;
-    const int64_t prompt = std::max<int64_t>(positions, 1);  // there is no empty one
-    const double ms = engine::TimeFrames(model, prompt, kFrames, /*with_audio=*/false).median;
+    if (positions + test.most_frames > subject.max_positions()) continue;
+    test.prompt = std::max<int64_t>(positions, 1);  // there is no empty one
+    const double ms = engine::TimeFrames(subject.model, test).median;
     Say("{:>4} positions in the cache: {:.1f} ms a frame", positions, ms);
     json[std::to_string(positions)] = ms;
   }
@@ -95,10 +197,6 @@ Json Codec(const CsmForConditionalGeneration& model) {
           {"encode_rtf", times.encode}};
 }
 
-bool IsQuantizedModel(const CsmForConditionalGeneration& model) {
-  return kernels::IsQuantized(model.impl().backbone->lm_head.dtype);
-}
-
 int Run(const BenchOptions& options) {
   if (!options.geometry.empty() && options.geometry != "csm-1b") {
     throw UsageError(fmt::format("--geometry is {}; there is csm-1b", options.geometry));
@@ -110,56 +208,17 @@ int Run(const BenchOptions& options) {
   const Runtime runtime = options.model.Threads();
   ThreadPool& pool = runtime.impl()->pool;
   const auto model = Load(options, runtime);
+  const kernels::PackedMatrix& lm_head = model.impl().backbone->lm_head;
+  const Subject subject{model, pool, NameOf(lm_head.dtype), MeasurePeak(lm_head, pool)};
   const std::string_view int8_kernel = kernels::PackedTargets().front().name;
   Say("{} threads, {}, quantized products by {}", runtime.num_threads(), kernels::InstructionSet(),
       int8_kernel);
-
-  Json json;
-  json["threads"] = runtime.num_threads();
-  json["type"] = TypeName(options.type);
-  json["instruction_set"] = kernels::InstructionSet();
-  json["int8_kernel"] = int8_kernel;
-  const int64_t positions = model.config().max_position_embeddings;
-  const int64_t prompt = std::min<int64_t>(22, positions / 2);
-  const int64_t frames = std::min<int64_t>(25, positions - prompt);
-  if (frames < 3) {
-    Fail<ArgumentError>("the model has {} positions; bench needs at least 6", positions);
-  }
-  const engine::FrameTimes frame = engine::TimeFrames(model, prompt, frames, /*with_audio=*/true);
-  const int64_t peak_memory =
-      PeakResidentBytes();  // before the gigabyte that bandwidth is read from
-  const double bandwidth = kernels::MeasureReadBandwidth(pool);
-  const int64_t bytes = engine::BytesPerFrame(model, prompt + frames / 2);
-  const double frame_ms = 1000 / model.config().codec_config.frame_rate;
-  const double limit_share = static_cast<double>(bytes) / bandwidth * 1e3 / frame.median;
-  Say("frame: {:.1f} ms (RTF {:.2f}): backbone {:.1f}, depth decoder {:.1f}, heads {:.1f}; p95 "
-      "{:.1f}",
-      frame.median, frame.median / frame_ms, frame.backbone, frame.depth_decoder, frame.heads,
-      frame.p95);
-  Say("{:.2f} GB a frame, memory reads at {:.1f} GB/s: {:.0f} % of the limit",
-      static_cast<double>(bytes) / 1e9, bandwidth / 1e9, 100 * limit_share);
-  Say("first audio after {:.0f} ms; peak memory {:.0f} MB", frame.ttfa,
-      static_cast<double>(peak_memory) / 1e6);
-  json["frame_ms"] = {{"median", frame.median},
-                      {"p95", frame.p95},
-                      {"backbone", frame.backbone},
-                      {"depth_decoder", frame.depth_decoder},
-                      {"heads", frame.heads}};
-  json["rtf"] = frame.median / frame_ms;
-  json["bytes_per_frame"] = bytes;
-  json["bandwidth_gb_s"] = bandwidth / 1e9;
-  json["limit_share"] = limit_share;
-  json["ttfa_ms"] = frame.ttfa;
-  json["peak_memory_bytes"] = peak_memory;
-  if (!options.quick) {
-    const double int8_peak = IsQuantizedModel(model) ? kernels::MeasureInt8Rate(pool) : 0;
-    const double peak = int8_peak > 0 ? int8_peak : kernels::MeasureMulAddRate(pool);
-    json["peak_mul_adds_per_s"] = peak;
-    json["batches"] = Batches(model);
-    json["prefill"] = Prefills(model, peak);
-    json["kv"] = CacheLengths(model);
-    json["codec"] = Codec(model);
-  }
+  Json json = Header(subject, options, int8_kernel);
+  if (options.Wants("frame")) Frame(subject, json);
+  if (options.Wants("batches")) json["batches"] = Batches(subject);
+  if (options.Wants("prefill")) json["prefill"] = Prefills(subject);
+  if (options.Wants("kv")) json["kv"] = CacheLengths(subject);
+  if (options.Wants("codec")) json["codec"] = Codec(model);
   if (!options.json.empty()) WriteText(options.json, json.dump(2) + "\n");
   return kExitOk;
 }
@@ -177,8 +236,15 @@ void AddBench(CLI::App& app, Action& action) {
       ->type_name("csm-1b");
   AddTypeTo(*command, "--type", options->type, {"f32", "f16", "bf16", "q8_0", "q4"},
             "Type of the matrices (default: bf16, or as stored)");
+  options->model.AddPrecisionTo(*command);
   options->model.AddThreadsTo(*command);
-  command->add_flag("--quick", options->quick, "One stream only");
+  CLI::Option* quick = command->add_flag("--quick", options->quick, "One stream only");
+  const std::vector<std::string> parts = {"frame", "batches", "prefill", "kv", "codec"};
+  command->add_option("--only", options->only, "These figures only, separated by commas")
+      ->type_name(fmt::format("{}", fmt::join(parts, "|")))
+      ->delimiter(',')
+      ->check(CLI::IsMember(parts).description(""))
+      ->excludes(quick);
   command->add_option("--json", options->json, "JSON file for the figures (-: standard output)")
       ->type_name("FILE");
   command->callback([options, &action] { action = [options] { return Run(*options); }; });

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "csm/csm.hpp"
@@ -16,6 +17,7 @@ namespace csm::cli {
 CLI::Option* AddTypeTo(CLI::App& command, const std::string& option, std::string& name,
                        const std::vector<std::string>& names, const std::string& description);
 DType ParseDType(const std::string& name);
+std::string_view NameOf(DType dtype);  ///< the other way
 
 /// Must outlive the parsing of the App.
 class ModelOptions {

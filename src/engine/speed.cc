@@ -24,17 +24,30 @@ double Quantile(std::vector<double> values, double share) {
                          static_cast<size_t>(share * static_cast<double>(values.size())))];
 }
 
-double Median(std::vector<double> values) { return Quantile(std::move(values), 0.5); }
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
 
-// Median milliseconds of `repeats` calls, after one that is not counted.
+// Median milliseconds of several calls: as many as three seconds hold, since other programs slow
+// some of them down, but at least two. The first is not counted unless it is so long that cold
+// caches do not matter to it.
 template <typename Call>
-double TimeCall(int repeats, const Call& call) {
+double TimeCall(const Call& call) {
+  constexpr size_t kLeast = 2, kMost = 15;
+  constexpr double kSeconds = 3;
   std::vector<double> times;
-  for (int i = 0; i <= repeats; ++i) {
+  const auto time = [&] {
     const auto start = Clock::now();
     call();
-    if (i > 0) times.push_back(Milliseconds(start, Clock::now()));
-  }
+    times.push_back(Milliseconds(start, Clock::now()));
+  };
+  time();
+  if (times[0] < 1000 * kSeconds) times.clear();
+  const auto begin = Clock::now();
+  while (times.size() < kLeast || (times.size() < kMost && SecondsSince(begin) < kSeconds)) time();
   return Median(std::move(times));
 }
 
@@ -80,66 +93,67 @@ GenerateCallbacks NeverEnding(const CsmConfig& config) {
 
 }  // namespace
 
-FrameTimes TimeFrames(const CsmForConditionalGeneration& model, int64_t prompt, int64_t num_frames,
-                      bool with_audio) {
+Work FrameWork(const CsmForConditionalGeneration& model, int64_t batch, int64_t positions) {
+  const CsmBackboneModel::Impl& backbone = *model.impl().backbone;
+  const CsmDepthDecoderModel::Impl& depth = *model.impl().depth_decoder;
+  const auto products = [](const auto& m) { return m.rows * m.cols; };
+  size_t bytes = backbone.stack.totals().bytes + kernels::BytesOf(backbone.lm_head);
+  size_t mul_adds = backbone.stack.totals().products + products(backbone.lm_head);
+  const auto& projector = depth.inputs_embeds_projector;
+  const size_t pass_bytes = depth.stack.totals().bytes + kernels::BytesOf(projector);
+  const size_t row = depth.stack.totals().products + products(projector);
+  mul_adds += row;  // the first pass has two rows: the hidden state and code 0
+  for (const auto& head : depth.codebooks_head) {
+    bytes += pass_bytes + kernels::BytesOf(head);
+    mul_adds += row + products(head);
+  }
+  const CsmConfig& config = backbone.config;
+  const int64_t cached = batch * positions * config.num_hidden_layers * 2 *
+                         config.num_key_value_heads * config.head_dim;
+  return {static_cast<double>(mul_adds) * static_cast<double>(batch),
+          static_cast<double>(bytes) + static_cast<double>(cached) * sizeof(float)};
+}
+
+Work PrefillWork(const CsmForConditionalGeneration& model, int64_t positions) {
+  const auto totals = model.impl().backbone->stack.totals();
+  return {static_cast<double>(totals.products) * static_cast<double>(positions),
+          static_cast<double>(totals.bytes)};
+}
+
+FrameTimes TimeFrames(const CsmForConditionalGeneration& model, const FrameTest& test) {
   std::vector<Clock::time_point> ends;
   GenerateCallbacks callbacks = NeverEnding(model.config());
-  callbacks.on_frame = [&](int, std::span<const int32_t>) { ends.push_back(Clock::now()); };
+  callbacks.on_frame = [&](int sequence, std::span<const int32_t>) {
+    if (sequence == test.batch - 1) ends.push_back(Clock::now());
+  };
+  callbacks.is_cancelled = [&] {
+    return std::ssize(ends) >= test.least_frames && SecondsSince(ends.front()) > test.seconds;
+  };
   FrameTimes times;
   const auto start = Clock::now();
-  if (with_audio) {
+  if (test.with_audio) {
     callbacks.on_audio = [&](int, std::span<const float>) {
       if (times.ttfa == 0) times.ttfa = Milliseconds(start, Clock::now());
     };
   }
-  const CsmInputs inputs = RandomPrompts(model.config(), 1, prompt);
-  const CsmGenerateOutput output = model.generate(inputs, Greedy(num_frames), callbacks);
+  const CsmInputs inputs = RandomPrompts(model.config(), test.batch, test.prompt);
+  const CsmGenerateOutput output = model.generate(inputs, Greedy(test.most_frames), callbacks);
   const std::vector<double> frames = Intervals(ends, 1);
+  times.num_frames = std::ssize(frames);
   times.median = Median(frames);
   times.p95 = Quantile(frames, 0.95);
-  const double ms_per_frame = 1000 / static_cast<double>(num_frames);
+  const double ms_per_frame = 1000 / static_cast<double>(ends.size());
   times.heads = output.times.heads * ms_per_frame;
   times.depth_decoder = output.times.depth_decoder * ms_per_frame;
   times.backbone = output.times.backbone * ms_per_frame;  // one step less than frames
   return times;
 }
 
-int64_t BytesPerFrame(const CsmForConditionalGeneration& model, int64_t positions) {
-  const CsmBackboneModel::Impl& backbone = *model.impl().backbone;
-  const CsmDepthDecoderModel::Impl& depth = *model.impl().depth_decoder;
-  size_t bytes = backbone.stack.totals().bytes + kernels::BytesOf(backbone.lm_head);
-  const size_t pass = depth.stack.totals().bytes + kernels::BytesOf(depth.inputs_embeds_projector);
-  for (const kernels::PackedMatrix& head : depth.codebooks_head) {
-    bytes += pass + kernels::BytesOf(head);
-  }
-  const CsmConfig& config = backbone.config;
-  return static_cast<int64_t>(bytes) + positions * config.num_hidden_layers * 2 *
-                                           config.num_key_value_heads * config.head_dim *
-                                           static_cast<int64_t>(sizeof(float));
-}
-
-double TimeBatch(const CsmForConditionalGeneration& model, int64_t batch, int64_t num_frames) {
-  std::vector<Clock::time_point> ends;
-  GenerateCallbacks callbacks = NeverEnding(model.config());
-  callbacks.on_frame = [&](int sequence, std::span<const int32_t>) {
-    if (sequence == batch - 1) ends.push_back(Clock::now());
-  };
-  constexpr int64_t kPrompt = 22;
-  model.generate(RandomPrompts(model.config(), batch, kPrompt), Greedy(num_frames), callbacks);
-  const double frame_ms = 1000 / model.config().codec_config.frame_rate;
-  return static_cast<double>(batch) * frame_ms / Median(Intervals(ends, 0));
-}
-
-PrefillTime TimePrefill(const CsmForConditionalGeneration& model, int64_t positions) {
-  const CsmBackboneModel::Impl& backbone = *model.impl().backbone;
+double TimePrefill(const CsmForConditionalGeneration& model, int64_t positions) {
   const CsmInputs inputs = RandomPrompts(model.config(), 1, positions);
   const StackInput row{.input_ids = inputs.rows[0].input_ids};
   const CsmBackboneModel stack = model.backbone_model();
-  PrefillTime time;
-  time.seconds = TimeCall(positions < 1000 ? 2 : 1, [&] { stack.forward(row); }) / 1000;
-  time.mul_adds =
-      static_cast<double>(backbone.stack.totals().products) * static_cast<double>(positions);
-  return time;
+  return TimeCall([&] { stack.forward(row); }) / 1000;
 }
 
 CodecTimes TimeCodec(const MimiModel& codec, int num_codebooks, double seconds) {
@@ -156,16 +170,15 @@ CodecTimes TimeCodec(const MimiModel& codec, int num_codebooks, double seconds) 
   }
   const double audio_ms = 1000.0 * num_frames / config.frame_rate;
   CodecTimes times;
-  times.decode = TimeCall(2, [&] { codec.decode(codes); }) / audio_ms;
-  times.encode = TimeCall(2, [&] { codec.encode(samples, num_codebooks); }) / audio_ms;
-  times.decode_step = TimeCall(1,
-                               [&] {
-                                 MimiModel::Decoder decoder(codec);
-                                 for (int t = 0; t < num_frames; ++t) {
-                                   const auto frame = codes.frame(t);
-                                   decoder.push({num_codebooks, {frame.begin(), frame.end()}});
-                                 }
-                               }) /
+  times.decode = TimeCall([&] { codec.decode(codes); }) / audio_ms;
+  times.encode = TimeCall([&] { codec.encode(samples, num_codebooks); }) / audio_ms;
+  times.decode_step = TimeCall([&] {
+                        MimiModel::Decoder decoder(codec);
+                        for (int t = 0; t < num_frames; ++t) {
+                          const auto frame = codes.frame(t);
+                          decoder.push({num_codebooks, {frame.begin(), frame.end()}});
+                        }
+                      }) /
                       audio_ms;
   return times;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <vector>
 
 // Highway asks for this order.
@@ -13,6 +14,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/load-inl.h"
+#include "kernels/bf16_matmul.h"
 #include "kernels/packed_matmul.h"
 // clang-format on
 
@@ -91,7 +93,7 @@ template <typename Multiply>
 double MeasureRate(ThreadPool& pool, const Multiply& multiply) {
   const size_t num_tasks = static_cast<size_t>(pool.num_threads());
   std::atomic<size_t> total{0};
-  const double seconds = BestSeconds(5, [&] {
+  const double seconds = BestSeconds(40, [&] {  // of 2 ms: one of them finds all cores free
     total = 0;
     pool.ParallelFor(num_tasks, [&](size_t) {
       size_t count = 0;
@@ -105,6 +107,15 @@ double MeasureRate(ThreadPool& pool, const Multiply& multiply) {
 }  // namespace
 
 const char* InstructionSet() { return HWY_DYNAMIC_DISPATCH(TargetHere)(); }
+
+std::string ProcessorName() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
 
 double MeasureReadBandwidth(ThreadPool& pool) {
   constexpr size_t kPart = 256 * 1024;  // floats a task: 1 MiB
@@ -124,6 +135,11 @@ double MeasureInt8Rate(ThreadPool& pool) {
   return MeasureRate(pool, [&](size_t rounds, size_t& count) {
     return static_cast<float>(target.multiply_many(rounds, count));
   });
+}
+
+double MeasureBf16Rate(ThreadPool& pool) {
+  if (!HasBf16Products()) return 0;
+  return MeasureRate(pool, MultiplyManyBf16);
 }
 
 double MeasureMulAddRate(ThreadPool& pool) {

@@ -90,9 +90,11 @@ int32_t MultiplyManyAvx2(size_t rounds, size_t& num_mul_adds) {
   __m256i w = _mm256_set1_epi8(3);
   const int8_t x[4] = {-2, -2, -2, -2};
   for (size_t i = 0; i < rounds; ++i) {
-    asm volatile("" : "+x"(w));  // or the compiler would multiply once by the rounds
 #pragma GCC unroll 8
-    for (size_t k = 0; k < kChains; ++k) sums[k] = AddDot4(sums[k], w, x);
+    for (size_t k = 0; k < kChains; ++k) {
+      asm volatile("" : "+x"(w));  // or the compiler would multiply once for all
+      sums[k] = AddDot4(sums[k], w, x);
+    }
   }
   for (size_t k = 1; k < kChains; ++k) sums[0] = _mm256_add_epi32(sums[0], sums[k]);
   num_mul_adds = rounds * kChains * 32;

@@ -181,18 +181,27 @@ class Bench(CsmTest):
         self.assertEqual(set(figures["kv"]), {"0"})
         self.assertLess(figures["peak_memory_bytes"], 500e6)
         self.assertEqual(figures["threads"], 1)
+        self.assertEqual((figures["model"], figures["type"]), ("random-tiny", "q8_0"))
         flat = [
             *figures["frame_ms"].values(), *figures["kv"].values(), *figures["codec"].values(),
-            *(batch["audio_s_per_s"] for batch in figures["batches"].values()),
+            *(value for batch in figures["batches"].values() for value in batch.values()),
             *(value for prompt in figures["prefill"].values() for value in prompt.values()),
             *(figures[name] for name in ("bandwidth_gb_s", "limit_share", "ttfa_ms", "bytes_per_frame")),
-            figures["peak_memory_bytes"],
+            *(figures[name] for name in ("mul_adds_per_frame", "peak_mul_adds_per_s", "peak_memory_bytes")),
         ]  # fmt: skip
         self.assertTrue(all(value > 0 for value in flat), figures)
         self.assertGreaterEqual(figures["frame_ms"]["p95"], figures["frame_ms"]["median"])
         self.assertIn("ms (RTF", err)
 
+    def test_some_parts(self):
+        out, _ = self.csm("bench", "--model", TINY, "--only", "prefill,codec", "--json", "-")
+        figures = json.loads(out)
+        self.assertEqual(set(figures) & {"frame_ms", "batches", "prefill", "kv", "codec"}, {"prefill", "codec"})
+        self.assertEqual(figures["type"], "bf16")  # as stored
+
     def test_contradictions(self):
+        self.fails("bench", "--quick", "--only", "codec", status=2)
+        self.fails("bench", "--only", "everything", status=2)
         self.fails("bench", "--model", TINY, "--geometry", "csm-1b", status=2)
         self.fails("bench", "--geometry", "csm-9b", status=2)
 
