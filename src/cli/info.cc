@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
+#include "kernels/matrix_view.h"
 
 namespace csm::cli {
 namespace {
@@ -43,20 +44,7 @@ struct Info {
 };
 
 std::string_view TypeName(const checkpoint::TensorView& tensor) {
-  if (!tensor.other_dtype.empty()) return tensor.other_dtype;
-  switch (tensor.dtype) {
-    case DType::kF32:
-      return "f32";
-    case DType::kF16:
-      return "f16";
-    case DType::kBF16:
-      return "bf16";
-    case DType::kQ8_0:
-      return "q8_0";
-    case DType::kQ4:
-      return "q4";
-  }
-  return "";
+  return tensor.other_dtype.empty() ? kernels::NameOf(tensor.dtype) : tensor.other_dtype;
 }
 
 std::string_view PartOf(std::string_view tensor) {

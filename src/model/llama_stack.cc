@@ -73,6 +73,24 @@ LlamaStack::Totals LlamaStack::totals() const {
   return sum;
 }
 
+std::vector<kernels::MatrixView> LlamaStack::weights() const {
+  std::vector<kernels::MatrixView> all;
+  const auto add_vector = [&](const float* data, size_t size) {
+    all.push_back({data, DType::kF32, 1, size});
+  };
+  for (const Layer& layer : layers_) {
+    add_vector(layer.input_norm.data(), layer.input_norm.size());
+    add_vector(layer.post_attention_norm.data(), layer.post_attention_norm.size());
+    for (const Linear* linear :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      all.push_back(linear->weight);
+      if (linear->bias != nullptr) add_vector(linear->bias, linear->weight.rows);
+    }
+  }
+  add_vector(norm_.data(), norm_.size());
+  return all;
+}
+
 void LlamaStack::Forward(std::span<const Segment> segments, std::span<float> hidden,
                          Scratch& scratch, ThreadPool& pool, const HiddenObserver& observer) const {
   const int64_t kv_width = config_.num_key_value_heads * config_.head_dim;

@@ -66,6 +66,8 @@ class LlamaStack {
     size_t products = 0;  ///< multiply-adds of a row
   };
   Totals totals() const;
+  /// All that the stack computes with, in a fixed order; norms and biases as matrices of one row.
+  std::vector<kernels::MatrixView> weights() const;
 
  private:
   struct Layer {
