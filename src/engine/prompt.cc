@@ -99,7 +99,7 @@ std::vector<Prompt> ReadPrompts(std::span<const CsmInputs::Row> rows, const Mimi
 }
 
 model::HiddenObserver WatchPrefill(int64_t total, const LlamaConfig& config,
-                                   std::function<void(int64_t, int64_t)> report) {
+                                   const std::function<void(int64_t, int64_t)>& report) {
   if (!report) return nullptr;
   return [=, num_layers = config.num_hidden_layers, width = config.hidden_size](
              int64_t layer, int64_t first_row, std::span<const float> rows) {

@@ -38,8 +38,9 @@ std::vector<Prompt> ReadPrompts(std::span<const CsmInputs::Row> rows, const Mimi
 
 /// Calls `report` once a layer and chunk with how many of the `total` positions have gone through
 /// the backbone; those that have gone through some of its layers count in part.
-model::HiddenObserver WatchPrefill(int64_t total, const LlamaConfig& config,
-                                   std::function<void(int64_t positions, int64_t total)> report);
+model::HiddenObserver WatchPrefill(
+    int64_t total, const LlamaConfig& config,
+    const std::function<void(int64_t positions, int64_t total)>& report);
 
 /// Frames that a sequence may have, by HF's rules: max_new_tokens, else max_length less the longest
 /// prompt of the batch (as HF's padded one), else 20. Throws ArgumentError if that leaves none.

@@ -21,8 +21,9 @@ namespace {
 
 using checkpoint::TensorView;
 
-// Far beyond any model's; bounds what a hostile file can make a frame cost.
+// What a config may say (config_rules.cc).
 constexpr int64_t kMaxCodebooks = 1024;
+constexpr int64_t kMaxLayers = 512;
 
 std::string KeysName(int64_t layer) { return fmt::format("layers.{}.keys", layer); }
 std::string ValuesName(int64_t layer) { return fmt::format("layers.{}.values", layer); }
@@ -71,19 +72,19 @@ class VoiceParser {
     return found->second;
   }
 
-  const TensorView* Find(std::string_view name) const {
-    const auto found = std::find_if(tensors_.begin(), tensors_.end(),
-                                    [&](const TensorView& tensor) { return tensor.name == name; });
-    return found == tensors_.end() ? nullptr : &*found;
+  const TensorView* Find(std::string_view name) const {  // they are sorted
+    const auto found = std::lower_bound(
+        tensors_.begin(), tensors_.end(), name,
+        [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
+    return found != tensors_.end() && found->name == name ? &*found : nullptr;
   }
 
   /// A tensor of this type whose dimensions are `num_dimensions`, none of them 0.
   const TensorView& Get(std::string_view name, std::string_view type, size_t num_dimensions) const {
     const TensorView* tensor = Find(name);
     if (tensor == nullptr) Fail<FormatError>("the voice {} has no tensor {}", source_, name);
-    const std::string_view stored = !tensor->other_dtype.empty()   ? tensor->other_dtype
-                                    : tensor->dtype == DType::kF32 ? "F32"
-                                                                   : "16-bit floats";
+    std::string_view stored = tensor->dtype == DType::kF32 ? "F32" : "16-bit floats";
+    if (!tensor->other_dtype.empty()) stored = tensor->other_dtype;
     const bool is_empty = std::count(tensor->shape.begin(), tensor->shape.end(), 0) > 0;
     if (stored != type || tensor->shape.size() != num_dimensions || is_empty) {
       Fail<FormatError>("the voice {}: tensor {} is {} of shape [{}], expected {} of {} dimensions",
@@ -198,9 +199,11 @@ class VoiceParser {
     const auto num_layers = (std::ssize(tensors_) - 2) / 2;  // beside input_ids and codes
     const int64_t positions = voice_->info.num_positions;
     const int64_t width = Get(KeysName(0), "F32", 2).shape[1];
-    if (std::ssize(tensors_) != 2 + 2 * num_layers) {
-      Fail<FormatError>("the voice {} has {} tensors, expected input_ids, codes and two a layer",
-                        source_, tensors_.size());
+    if (std::ssize(tensors_) != 2 + 2 * num_layers || num_layers > kMaxLayers) {
+      Fail<FormatError>(
+          "the voice {} has {} tensors, expected input_ids, codes and two for each of at most {} "
+          "layers",
+          source_, tensors_.size(), kMaxLayers);
     }
     // All of them are looked at before memory is taken for any.
     for (int64_t i = 0; i < num_layers; ++i) {
