@@ -444,6 +444,8 @@ struct PaddingOptions {
   std::optional<int64_t> max_length;        ///< pad to this length; a longer row is an error
 };
 
+class Voice;
+
 /// What CsmProcessor makes and the model reads.
 struct CsmInputs {
   struct Row {
@@ -452,6 +454,9 @@ struct CsmInputs {
     /// frame per `audio_token_id` of `input_ids`.
     std::vector<std::variant<Waveform, Codes>> clips;
     std::vector<int32_t> labels;  ///< like input_ids; -100: ignored, -101: codebook 0 only
+    /// Set by Voice::apply_chat_template: the row begins with this voice's positions, which
+    /// generate() then does not compute again. forward() computes all of them.
+    std::shared_ptr<const Voice> voice;
   };
   std::vector<Row> rows;
   int64_t pad_token_id = 0;
@@ -498,7 +503,8 @@ class CSM_EXPORT CsmProcessor {
     return apply_chat_template(batch, Options());
   }
   const Tokenizer& tokenizer() const;
-  int sampling_rate() const;  ///< of the codec, e.g. 24000
+  int sampling_rate() const;                          ///< of the codec, e.g. 24000
+  const std::filesystem::path& name_or_path() const;  ///< the folder or file that it was read from
 
   /// Reads an audio file of any rate and number of channels as the codec takes it: mono, at
   /// sampling_rate().
@@ -787,6 +793,66 @@ class CSM_EXPORT CsmForConditionalGeneration {
 
   struct Impl;
   explicit CsmForConditionalGeneration(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// What a voice is, and the model it was made with.
+struct VoiceInfo {
+  std::string model;        ///< its name, without the path
+  std::string dtype;        ///< types of the backbone's weights, e.g. "bf16" or "q8_0, f16"
+  std::string precision;    ///< "exact", or "fast" if products round their input to int8
+  std::string fingerprint;  ///< of all that the positions depend on; docs/formats.md says of what
+  int64_t num_positions = 0;
+  int64_t num_frames = 0;  ///< of audio in them
+  double audio_seconds = 0;
+};
+
+/// Called on the thread that called Voice::create(); an exception thrown in one ends it.
+struct VoiceCallbacks {
+  std::function<void(int64_t frames, int64_t total)> on_encode;      ///< audio through the codec
+  std::function<void(int64_t positions, int64_t total)> on_prefill;  ///< through the backbone
+};
+
+/// The turns of a conversation as a model has read them: ids, codes, and the backbone's keys and
+/// values of every position. What is said after them costs its own positions only, and is bit for
+/// bit what generate() says after the whole conversation, on the same instruction set. Belongs to
+/// the weights it was made with, in their type. Immutable, cheap to copy, safe to share by threads.
+///
+///   auto voice = csm::Voice::create(model, processor, turns);
+///   voice.save("ann.voice");
+///   auto inputs = voice.apply_chat_template(processor, {{"0", {csm::Text{"And then?"}}}});
+///   auto output = model.generate(inputs);
+class CSM_EXPORT Voice {
+ public:
+  /// The last turn must have audio. `options` are those of the prompts to come; labels and special
+  /// tokens around them have no place here. Throws ArgumentError for turns that are no voice.
+  static Voice create(const CsmForConditionalGeneration& model, const CsmProcessor& processor,
+                      const Conversation& conversation, const CsmProcessor::Options& options = {},
+                      const VoiceCallbacks& callbacks = {});
+  /// Throws FileError, FormatError.
+  static Voice from_file(const std::filesystem::path& file);
+  /// The file appears whole or not at all.
+  void save(const std::filesystem::path& file) const;
+
+  const VoiceInfo& info() const;
+  /// The turns; their audio as codes.
+  const Conversation& conversation() const;
+
+  /// As CsmProcessor's, with the voice's turns before those of each conversation. Each row that is
+  /// spoken takes a copy of the keys and values. Throws ArgumentError if the processor reads the
+  /// voice's turns otherwise than the one it was made with.
+  CsmInputs apply_chat_template(const CsmProcessor& processor, const Conversation& conversation,
+                                const CsmProcessor::Options& options = {}) const {
+    return apply_chat_template(processor, std::span(&conversation, 1), options);
+  }
+  CsmInputs apply_chat_template(const CsmProcessor& processor, std::span<const Conversation> batch,
+                                const CsmProcessor::Options& options = {}) const;
+
+  struct Impl;
+  explicit Voice(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   const Impl& impl() const { return *impl_; }
 
  private:

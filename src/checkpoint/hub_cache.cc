@@ -111,4 +111,18 @@ fs::path ResolveModelDir(const fs::path& path) {
   return snapshot;
 }
 
+std::string ModelName(const fs::path& dir) {
+  std::error_code error;
+  fs::path path = fs::absolute(dir, error).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // DIR/ is DIR
+  constexpr std::string_view kPrefix = "models--";
+  const std::string repository = path.parent_path().parent_path().filename().string();
+  if (path.parent_path().filename() != "snapshots" || !repository.starts_with(kPrefix)) {
+    return path.filename().string();
+  }
+  const std::string name = repository.substr(kPrefix.size());
+  const size_t dashes = name.find("--");
+  return dashes == name.npos ? name : name.substr(0, dashes) + '/' + name.substr(dashes + 2);
+}
+
 }  // namespace csm::checkpoint

@@ -53,6 +53,18 @@ TEST_F(HubCacheTest, APathIsItself) {
               HasSubstr("is a file"));
 }
 
+TEST_F(HubCacheTest, NamesOfModels) {
+  const auto snapshot = Download(".cache/huggingface/hub", "models--sesame--csm-1b");
+  EXPECT_EQ(ModelName(snapshot), "sesame/csm-1b");
+  EXPECT_EQ(ModelName("/a/models--gpt2/snapshots/abc/"), "gpt2");
+  EXPECT_EQ(ModelName("/a/b"), "b");
+  EXPECT_EQ(ModelName("/a/b/"), "b");
+  EXPECT_EQ(ModelName("/a/b/."), "b");
+  EXPECT_EQ(ModelName("/a/m.gguf"), "m.gguf");
+  EXPECT_EQ(ModelName("."), std::filesystem::current_path().filename());
+  EXPECT_EQ(ModelName("/"), "");
+}
+
 TEST_F(HubCacheTest, FindsTheCacheWhereHuggingfaceHubDoes) {
   const auto by_home = Download(".cache/huggingface/hub", "models--sesame--csm-1b");
   EXPECT_EQ(ResolveModelDir("sesame/csm-1b"), by_home);

@@ -65,6 +65,10 @@ void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::p
 /// looked.
 std::filesystem::path ResolveModelDir(const std::filesystem::path& path);
 
+/// What people call the model at a path that ResolveModelDir gave: "sesame/csm-1b" in the Hugging
+/// Face cache, else the name of the folder or file.
+std::string ModelName(const std::filesystem::path& dir);
+
 }  // namespace csm::checkpoint
 
 #endif  // CSM_CHECKPOINT_MODEL_DIR_H_

@@ -129,10 +129,11 @@ void CheckLayout(const std::vector<HeaderEntry>& entries, uint64_t data_size,
 
 }  // namespace
 
-std::vector<TensorView> ParseSafetensors(std::span<const std::byte> file, std::string_view source) {
+std::vector<TensorView> ParseSafetensors(std::span<const std::byte> file, std::string_view source,
+                                         SafetensorsMetadata* metadata) {
   const uint64_t header_length = HeaderLength(file, source);
   const std::string_view json(reinterpret_cast<const char*>(file.data()) + 8, header_length);
-  const std::vector<HeaderEntry> entries = ParseSafetensorsHeader(json, source);
+  const std::vector<HeaderEntry> entries = ParseSafetensorsHeader(json, source, metadata);
   const std::span<const std::byte> data = file.subspan(8 + header_length);
   CheckLayout(entries, data.size(), source);
   std::vector<TensorView> tensors;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "checkpoint/mapped_tensors.h"
+#include "checkpoint/safetensors_header.h"
 
 namespace csm::checkpoint {
 
@@ -23,7 +24,9 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 /// keys beside a tensor's three, and dimensions above 2^63 - 1: data must follow the header without
 /// hole or overlap up to the file's end, and a tensor's bytes must be those of its shape and type.
 /// Throws FormatError that starts with `source`.
-std::vector<TensorView> ParseSafetensors(std::span<const std::byte> file, std::string_view source);
+/// `metadata` gets what the header's __metadata__ says; null: not wanted.
+std::vector<TensorView> ParseSafetensors(std::span<const std::byte> file, std::string_view source,
+                                         SafetensorsMetadata* metadata = nullptr);
 
 /// Tensors of one mapped file.
 class SafetensorsFile final : public MappedTensors {
@@ -37,11 +40,12 @@ struct TensorToWrite {
   DType dtype = DType::kF32;  ///< type to write; ignored for a tensor of another type than DType
 };
 
-/// Writes `path` atomically, tensors in the given order, with the metadata {"format": "pt"} that
-/// transformers asks for. Streams: holds a few MB, and releases each tensor's pages in `store`.
-/// Throws FileError.
+/// Writes `path` atomically, tensors in the given order. {"format": "pt"} is the metadata that
+/// transformers asks for. Streams: holds a few MB, and releases each tensor's pages in `store`;
+/// null: the tensors are of no store. Throws FileError.
 void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
-                      const TensorStore& store);
+                      const TensorStore* store,
+                      const SafetensorsMetadata& metadata = {{"format", "pt"}});
 
 }  // namespace csm::checkpoint
 

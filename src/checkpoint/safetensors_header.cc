@@ -16,7 +16,8 @@ namespace {
 //    "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
 class HeaderHandler final : public nlohmann::json_sax<Json> {
  public:
-  explicit HeaderHandler(std::string_view source) : source_(source) {}
+  HeaderHandler(std::string_view source, SafetensorsMetadata* metadata)
+      : source_(source), metadata_(metadata) {}
 
   std::vector<HeaderEntry> TakeEntries() { return std::move(entries_); }
 
@@ -40,6 +41,7 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
         state_ = State::kTopValue;
         break;
       case State::kMetadata:
+        if (metadata_ != nullptr) metadata_key_ = std::move(key);
         state_ = State::kMetadataValue;
         break;
       default:
@@ -80,6 +82,7 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
       entries_.back().dtype = std::move(value);
       state_ = State::kTensor;
     } else if (state_ == State::kMetadataValue) {
+      if (metadata_ != nullptr) (*metadata_)[metadata_key_] = std::move(value);
       state_ = State::kMetadata;
     } else {
       Unexpected("a string");
@@ -179,6 +182,8 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
   std::string Name() const { return QuoteName(entries_.back().name); }
 
   std::string_view source_;
+  SafetensorsMetadata* metadata_;  // null: not wanted
+  std::string metadata_key_;
   std::vector<HeaderEntry> entries_;
   State state_ = State::kStart;
   bool in_metadata_ = false;
@@ -207,13 +212,14 @@ std::string QuoteName(std::string_view name) {
   return fmt::format("\"{}…\" ({} bytes)", text, name.size());
 }
 
-std::vector<HeaderEntry> ParseSafetensorsHeader(std::string_view json, std::string_view source) {
+std::vector<HeaderEntry> ParseSafetensorsHeader(std::string_view json, std::string_view source,
+                                                SafetensorsMetadata* metadata) {
   // nlohmann would skip a byte order mark, and stop at a NUL as if the text ended there.
   if (json.starts_with("\xEF\xBB\xBF") || json.find('\0') != json.npos) {
     Fail<FormatError>("{}: the safetensors header is not valid JSON: it holds a {}", source,
                       json.starts_with('\xEF') ? "byte order mark" : "zero byte");
   }
-  HeaderHandler handler(source);
+  HeaderHandler handler(source, metadata);
   Json::sax_parse(json.begin(), json.end(), &handler);
   return handler.TakeEntries();
 }

@@ -3,6 +3,8 @@
 #define CSM_CHECKPOINT_SAFETENSORS_HEADER_H_
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,15 +20,19 @@ struct HeaderEntry {
   uint64_t end = 0;
 };
 
+/// `__metadata__`: strings by name.
+using SafetensorsMetadata = std::map<std::string, std::string, std::less<>>;
+
 /// A tensor's name in quotes for messages: cut if a hostile file made it long, control characters
 /// as \\xNN.
 std::string QuoteName(std::string_view name);
 
 /// Parses the header in one pass without building a JSON tree: memory is bounded by the entries,
 /// nesting deeper than the format's is refused at once, and time is linear. Entries keep the
-/// header's order; `__metadata__` is checked (strings to strings) and dropped. Throws FormatError
-/// that starts with `source`.
-std::vector<HeaderEntry> ParseSafetensorsHeader(std::string_view json, std::string_view source);
+/// header's order; `__metadata__` is checked (strings to strings) and dropped, unless `metadata` is
+/// given. Throws FormatError that starts with `source`.
+std::vector<HeaderEntry> ParseSafetensorsHeader(std::string_view json, std::string_view source,
+                                                SafetensorsMetadata* metadata = nullptr);
 
 }  // namespace csm::checkpoint
 

@@ -180,7 +180,7 @@ TEST(WriteSafetensors, ConvertsAndRoundTrips) {
   const SafetensorsFile in(dir / "in");
   const std::vector<TensorToWrite> tensors = {
       {in.Find("x"), DType::kF16}, {in.Find("flag"), DType::kF16}, {in.Find("empty"), DType::kF32}};
-  WriteSafetensors(dir / "out", tensors, in);
+  WriteSafetensors(dir / "out", tensors, &in);
 
   const SafetensorsFile out(dir / "out");
   EXPECT_THAT(out.Names(), ElementsAre("empty", "flag", "x"));
@@ -198,14 +198,30 @@ TEST(WriteSafetensors, ConvertsAndRoundTrips) {
   EXPECT_THAT(bytes, HasSubstr(R"({"__metadata__":{"format":"pt"},"x":)"));
 }
 
+TEST(WriteSafetensors, MetadataAndTensorsInMemory) {
+  const TemporaryFolder dir;
+  const int32_t values[] = {1, -2};
+  const TensorView view{
+      .name = "i", .shape = {2}, .bytes = std::as_bytes(std::span(values)), .other_dtype = "I32"};
+  const std::vector<TensorToWrite> tensors = {{&view}};
+  const SafetensorsMetadata metadata = {{"format", "mine"}, {"text", "\"\n\u00e9"}};
+  WriteSafetensors(dir / "out", tensors, nullptr, metadata);
+  SafetensorsMetadata read;
+  const std::string bytes = ReadFile(dir / "out");
+  const auto views = ParseSafetensors(std::as_bytes(std::span(bytes)), "out", &read);
+  EXPECT_EQ(read, metadata);
+  ASSERT_EQ(views.size(), 1u);
+  EXPECT_EQ(std::memcmp(views[0].bytes.data(), values, sizeof values), 0);
+}
+
 TEST(WriteSafetensors, LeavesNothingBehindWhenItFails) {
   const TemporaryFolder dir;
   WriteText(dir / "in", Safetensors({{"x", "F32", {1}, FloatBytes({1})}}));
   const SafetensorsFile in(dir / "in");
   const std::vector<TensorToWrite> tensors = {{in.Find("x"), DType::kF32}};
-  EXPECT_THROW(WriteSafetensors(dir / "none/out", tensors, in), FileError);
+  EXPECT_THROW(WriteSafetensors(dir / "none/out", tensors, &in), FileError);
   std::filesystem::create_directory(dir / "folder");
-  EXPECT_THROW(WriteSafetensors(dir / "folder", tensors, in), FileError);
+  EXPECT_THROW(WriteSafetensors(dir / "folder", tensors, &in), FileError);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 2);
 }
 

@@ -37,8 +37,8 @@ uint64_t BytesToWrite(const TensorToWrite& item) {
 }
 
 // Built as text: an ordered JSON object looks every new key up by walking.
-std::string Header(std::span<const TensorToWrite> tensors) {
-  std::string header = R"({"__metadata__":{"format":"pt"})";
+std::string Header(std::span<const TensorToWrite> tensors, const SafetensorsMetadata& metadata) {
+  std::string header = R"({"__metadata__":)" + Json(metadata).dump();
   uint64_t offset = 0;
   for (const TensorToWrite& item : tensors) {
     const uint64_t end = offset + BytesToWrite(item);
@@ -53,7 +53,7 @@ std::string Header(std::span<const TensorToWrite> tensors) {
 }
 
 void WriteData(std::ofstream& out, const TensorToWrite& item, std::vector<float>& buffer,
-               const TensorStore& store) {
+               const TensorStore* store) {
   const TensorView& tensor = *item.tensor;
   const bool convert = IsWeight(tensor) && item.dtype != tensor.dtype;
   const size_t element = IsWeight(tensor) ? kernels::SizeOf(tensor.dtype) : 1;
@@ -72,15 +72,15 @@ void WriteData(std::ofstream& out, const TensorToWrite& item, std::vector<float>
       num_bytes = count * kernels::SizeOf(item.dtype);
     }
     out.write(bytes, static_cast<std::streamsize>(num_bytes));
-    store.Release(part);
+    if (store != nullptr) store->Release(part);
   }
 }
 
 }  // namespace
 
 void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
-                      const TensorStore& store) {
-  const std::string header = Header(tensors);
+                      const TensorStore* store, const SafetensorsMetadata& metadata) {
+  const std::string header = Header(tensors, metadata);
   AtomicFile file(path);
   std::ofstream out(file.path(), std::ios::binary);
   char length[8];

@@ -81,7 +81,7 @@ void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::p
   KeepUnknownKeys(ReadOptionalConfigJson(checkpoint.dir / "generation_config.json"), generation);
   MakeFolder(dir);
   WriteSafetensors(dir / "model.safetensors", TensorsToSave(checkpoint, dtype),
-                   *checkpoint.tensors);
+                   checkpoint.tensors.get());
   WriteConfigJson(dir, "generation_config.json", generation);
   WriteConfigJson(dir, "config.json", config);
 }

@@ -209,7 +209,7 @@ int Run(const BenchOptions& options) {
   ThreadPool& pool = runtime.impl()->pool;
   const auto model = Load(options, runtime);
   const kernels::PackedMatrix& lm_head = model.impl().backbone->lm_head;
-  const Subject subject{model, pool, NameOf(lm_head.dtype), MeasurePeak(lm_head, pool)};
+  const Subject subject{model, pool, kernels::NameOf(lm_head.dtype), MeasurePeak(lm_head, pool)};
   const std::string_view int8_kernel = kernels::PackedTargets().front().name;
   Say("{} threads, {}, quantized products by {}", runtime.num_threads(), kernels::InstructionSet(),
       int8_kernel);

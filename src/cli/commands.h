@@ -12,7 +12,7 @@ namespace csm::cli {
 /// What the command line asks for, to be called once it has been read; returns the exit code.
 using Action = std::function<int()>;
 
-/// Each adds a subcommand that sets `action` if it is chosen.
+/// Each adds a subcommand that sets `action` if it, or one of its own, is chosen.
 void AddGenerate(CLI::App& app, Action& action);
 void AddEncode(CLI::App& app, Action& action);
 void AddDecode(CLI::App& app, Action& action);
@@ -21,6 +21,7 @@ void AddForward(CLI::App& app, Action& action);
 void AddInfo(CLI::App& app, Action& action);
 void AddVerify(CLI::App& app, Action& action);
 void AddQuantize(CLI::App& app, Action& action);
+void AddVoice(CLI::App& app, Action& action);
 void AddBench(CLI::App& app, Action& action);
 
 inline constexpr int kExitOk = 0;

@@ -22,6 +22,7 @@ constexpr const char* kFooter = R"(Examples:
   csm generate --text-file chapter.txt --speaker 1 --max-new-tokens 500 --output chapter.flac
   csm generate --conversation talk.json --seed 7 --output answer.wav
   csm generate --text "Live." --output - | ffplay -nodisp -autoexit -
+  csm generate --voice ann.voice "What ann says next." --output next.wav   # see csm voice create
 
 talk.json is a conversation; audio paths in it are relative to its folder:
   [{"role": "0", "content": [{"type": "text", "text": "Hi!"}, {"type": "audio", "path": "hi.wav"}]},

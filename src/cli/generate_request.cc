@@ -14,6 +14,10 @@ int64_t GenerateRequest::MaxFrames() const { return engine::MaxFrames(config, pr
 void GenerateOptions::AddTo(CLI::App& command) {
   prompt_.AddTo(command);
   model_.AddModelTo(command);
+  command
+      .add_option("--voice", voice_,
+                  "Saved context (csm voice create) that comes before the\ntext or conversation")
+      ->type_name("FILE");
   command.add_flag("--parse-special", parse_special_,
                    "Let special tokens in the text be tokens, as transformers does");
   audio_.AddTo(command);
@@ -39,9 +43,7 @@ GenerateRequest GenerateOptions::Read() const {
   const text::ConversationFile prompt = prompt_.Read();
   request.is_batch = prompt.is_batch || request.config.num_return_sequences > 1;
   CheckTargets(request, prompt.conversations);
-  const auto processor = CsmProcessor::from_pretrained(request.dir);
-  request.inputs =
-      processor.apply_chat_template(prompt.conversations, {.parse_special = parse_special_});
+  request.inputs = ReadInputs(request, prompt.conversations);
   for (const CsmInputs::Row& row : request.inputs.rows) {
     request.prompt_length = std::max(request.prompt_length, std::ssize(row.input_ids));
   }
@@ -51,6 +53,14 @@ GenerateRequest GenerateOptions::Read() const {
   }
   FitToPositions(request);
   return request;
+}
+
+CsmInputs GenerateOptions::ReadInputs(const GenerateRequest& request,
+                                      const std::vector<Conversation>& conversations) const {
+  const CsmProcessor::Options options{.parse_special = parse_special_};
+  const auto processor = CsmProcessor::from_pretrained(request.dir);
+  if (voice_.empty()) return processor.apply_chat_template(conversations, options);
+  return Voice::from_file(voice_).apply_chat_template(processor, conversations, options);
 }
 
 void GenerateOptions::CheckUsage() const {
@@ -72,7 +82,9 @@ void GenerateOptions::CheckTargets(const GenerateRequest& request,
   audio_.CheckStream(request.is_batch);
   std::vector<std::filesystem::path> outputs = audio_.Files(num_sequences, request.is_batch);
   outputs.insert(outputs.end(), {codes_, timing_json_});
-  CheckDistinct(outputs, prompt_.Files(conversations));
+  std::vector<std::filesystem::path> inputs = prompt_.Files(conversations);
+  inputs.emplace_back(voice_);
+  CheckDistinct(outputs, inputs);
   audio_.CheckWritable(request.SamplingRate(), num_sequences, request.is_batch);
   CheckTextWritable(codes_);
   CheckTextWritable(timing_json_);

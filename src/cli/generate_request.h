@@ -50,10 +50,14 @@ class GenerateOptions {
                     const std::vector<Conversation>& conversations) const;
   void FitToPositions(GenerateRequest& request) const;
 
+  CsmInputs ReadInputs(const GenerateRequest& request,
+                       const std::vector<Conversation>& conversations) const;
+
   ModelOptions model_;
   PromptOptions prompt_;
   GenerationOptions generation_;
   AudioOptions audio_;
+  std::string voice_;
   std::string codes_;
   std::string timing_json_;
   bool parse_special_ = false;

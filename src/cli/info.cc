@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
+#include "kernels/matrix_view.h"
 
 namespace csm::cli {
 namespace {
@@ -43,7 +44,7 @@ struct Info {
 };
 
 std::string_view TypeName(const checkpoint::TensorView& tensor) {
-  return tensor.other_dtype.empty() ? NameOf(tensor.dtype) : tensor.other_dtype;
+  return tensor.other_dtype.empty() ? kernels::NameOf(tensor.dtype) : tensor.other_dtype;
 }
 
 std::string_view PartOf(std::string_view tensor) {

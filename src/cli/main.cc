@@ -27,7 +27,10 @@ int ReportParseResult(const CLI::App& app, const CLI::ParseError& result) {
   }
   Say("{}", result.what());
   std::string command = "csm";
-  for (const CLI::App* chosen : app.get_subcommands()) command += " " + chosen->get_name();
+  for (const CLI::App* parent = &app; !parent->get_subcommands().empty();) {
+    parent = parent->get_subcommands().front();
+    command += " " + parent->get_name();
+  }
   SayRaw("Try '{} --help'.\n", command);
   return kExitUsage;
 }
@@ -35,7 +38,7 @@ int ReportParseResult(const CLI::App& app, const CLI::ParseError& result) {
 bool IsOption(const CLI::App& app, const std::string& name) {
   const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
   return std::any_of(commands.begin(), commands.end(), [&](const CLI::App* command) {
-    return command->get_option_no_throw(name) != nullptr;
+    return command->get_option_no_throw(name) != nullptr || IsOption(*command, name);
   });
 }
 
@@ -53,16 +56,19 @@ std::vector<std::string> Arguments(const CLI::App& app, int argc, char** argv) {
   return arguments;
 }
 
-/// CLI11 says no more of an unknown command than that one is missing.
-void CheckCommand(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || *argv[1] == '-') return;
+/// CLI11 says no more of an unknown command than that one is missing. `arguments` begin with the
+/// command's name.
+void CheckCommand(const CLI::App& app, std::span<char* const> arguments) {
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  if (commands.empty() || arguments.empty() || *arguments[0] == '-') return;
   std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+  for (const CLI::App* command : commands) {
     names.push_back(command->get_name());
+    if (names.back() == arguments[0]) return CheckCommand(*command, arguments.subspan(1));
   }
-  if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return;
-  throw UsageError(
-      fmt::format("there is no command '{}'; there are {}", argv[1], fmt::join(names, ", ")));
+  const std::string of = app.get_parent() == nullptr ? "" : fmt::format("{} ", app.get_name());
+  throw UsageError(fmt::format("there is no command '{}{}'; there are {}{}", of, arguments[0], of,
+                               fmt::join(names, fmt::format(", {}", of))));
 }
 
 /// A closed standard stream would lend its number to the next file opened, and messages would go
@@ -93,9 +99,10 @@ int Main(int argc, char** argv) {
   AddInfo(app, action);
   AddVerify(app, action);
   AddQuantize(app, action);
+  AddVoice(app, action);
   AddBench(app, action);
   try {
-    CheckCommand(app, argc, argv);
+    CheckCommand(app, std::span(argv, static_cast<size_t>(argc)).subspan(std::min(argc, 1)));
     app.parse(Arguments(app, argc, argv));
     return action();
   } catch (const CLI::ParseError& result) {

@@ -39,22 +39,6 @@ DType ParseDType(const std::string& name) {
   return name == "q4" ? DType::kQ4 : DType::kBF16;
 }
 
-std::string_view NameOf(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return "f32";
-    case DType::kF16:
-      return "f16";
-    case DType::kBF16:
-      return "bf16";
-    case DType::kQ8_0:
-      return "q8_0";
-    case DType::kQ4:
-      return "q4";
-  }
-  return "";
-}
-
 CLI::Option* ModelOptions::AddModelTo(CLI::App& command) {
   return command
       .add_option("--model", model_,

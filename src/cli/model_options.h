@@ -17,7 +17,6 @@ namespace csm::cli {
 CLI::Option* AddTypeTo(CLI::App& command, const std::string& option, std::string& name,
                        const std::vector<std::string>& names, const std::string& description);
 DType ParseDType(const std::string& name);
-std::string_view NameOf(DType dtype);  ///< the other way
 
 /// Must outlive the parsing of the App.
 class ModelOptions {

@@ -49,7 +49,7 @@ std::string ReadStandardInput(size_t max_bytes) {
 void PromptOptions::AddTo(CLI::App& command) {
   const std::string group = "What to say (one of these)";
   text_option_ =
-      command.add_option("--text", text_, "Text to speak; -: read it from standard input")
+      command.add_option("text,--text", text_, "Text to speak; -: read it from standard input")
           ->type_name("TEXT")
           ->group(group);
   text_file_option_ = command.add_option("--text-file", text_file_, "File with the text to speak")
@@ -95,7 +95,13 @@ text::ConversationFile PromptOptions::Read() const {
 
 std::vector<std::filesystem::path> PromptOptions::Files(
     const std::vector<Conversation>& conversations) const {
-  std::vector<std::filesystem::path> files = {text_file_, conversation_file_};
+  std::vector<std::filesystem::path> files = AudioFiles(conversations);
+  files.insert(files.end(), {text_file_, conversation_file_});
+  return files;
+}
+
+std::vector<std::filesystem::path> AudioFiles(const std::vector<Conversation>& conversations) {
+  std::vector<std::filesystem::path> files;
   for (const Conversation& conversation : conversations) {
     for (const Message& message : conversation) {
       for (const auto& item : message.content) {

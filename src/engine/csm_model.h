@@ -6,6 +6,7 @@
 
 #include "checkpoint/model_dir.h"
 #include "csm/csm.hpp"
+#include "engine/fingerprint.h"
 #include "model/backbone.h"
 #include "model/depth_decoder.h"
 
@@ -18,6 +19,7 @@ struct CsmForConditionalGeneration::Impl {
   std::shared_ptr<const CsmDepthDecoderModel::Impl> depth_decoder;
   MimiModel codec;
   std::optional<DType> dtype;  ///< that matrices were converted to, none: as stored
+  std::unique_ptr<const engine::LazyIdentity> identity = std::make_unique<engine::LazyIdentity>();
 };
 
 namespace engine {

@@ -8,6 +8,7 @@
 #include "engine/csm_model.h"
 #include "engine/frame_stepper.h"
 #include "engine/prompt.h"
+#include "engine/voice.h"
 
 namespace csm {
 namespace engine {
@@ -104,9 +105,12 @@ std::vector<Sequence> StartSequences(const std::vector<Prompt>& prompts,
   std::vector<Sequence*> firsts;
   std::vector<const Matrix*> embeddings;
   for (size_t row = 0; row < prompts.size(); ++row) {
+    const Prompt& prompt = prompts[row];
     firsts.push_back(&sequences[row * static_cast<size_t>(copies)]);
-    if (is_static) firsts.back()->cache = KvCache(prompts[row].embeddings.rows + max_frames);
-    embeddings.push_back(&prompts[row].embeddings);
+    KvCache& cache = firsts.back()->cache;
+    if (is_static) cache = KvCache(std::ssize(prompt.row->input_ids) + max_frames);
+    if (prompt.past != nullptr) cache.impl().Append(*prompt.past, prompt.embeddings.rows);
+    embeddings.push_back(&prompt.embeddings);
   }
   stepper.Prefill(firsts, embeddings, observer);
   for (size_t i = 0; i < sequences.size(); ++i) {
@@ -158,31 +162,37 @@ void ThrowIfCancelled(const GenerateCallbacks& callbacks) {
   if (callbacks.is_cancelled && callbacks.is_cancelled()) throw Cancelled();
 }
 
-/// Tells the caller how far the prompts are, and asks whether to go on: once a layer and chunk.
-model::HiddenObserver WatchPrefill(const std::vector<Prompt>& prompts, const LlamaConfig& config,
+/// Tells the caller how far the prompts are, and asks whether to go on.
+model::HiddenObserver WatchPrompts(const std::vector<Prompt>& prompts, const LlamaConfig& config,
                                    const GenerateCallbacks& callbacks) {
-  const int64_t num_layers = config.num_hidden_layers, width = config.hidden_size;
   int64_t total = 0;
   for (const Prompt& prompt : prompts) total += prompt.embeddings.rows;
-  return [=, &callbacks](int64_t layer, int64_t first_row, std::span<const float> rows) {
+  return WatchPrefill(total, config, [&callbacks](int64_t positions, int64_t all) {
     ThrowIfCancelled(callbacks);
-    if (!callbacks.on_prefill) return;
-    // Positions that have gone through some of the layers count in part.
-    const int64_t num_rows = std::ssize(rows) / width;
-    callbacks.on_prefill(first_row + num_rows * layer / num_layers, total);
-  };
+    if (callbacks.on_prefill) callbacks.on_prefill(positions, all);
+  });
+}
+
+void CheckVoices(const CsmForConditionalGeneration::Impl& model, const CsmInputs& inputs) {
+  const Voice* checked = nullptr;  // rows that share a voice stand side by side
+  for (const CsmInputs::Row& row : inputs.rows) {
+    if (row.voice && row.voice.get() != checked) CheckModel(row.voice->impl(), model);
+    checked = row.voice.get();
+  }
 }
 
 CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmInputs& inputs,
                       const StepOptions& options, int64_t max_frames) {
   const CsmConfig& model_config = model.checkpoint.config;
   const GenerationConfig& config = options.config;
-  const std::vector<Prompt> prompts = ReadPrompts(inputs.rows, model.codec, *model.backbone,
-                                                  [&] { ThrowIfCancelled(options.callbacks); });
+  CheckVoices(model, inputs);
+  const std::vector<Prompt> prompts = ReadPrompts(
+      inputs.rows, model.codec, *model.backbone,
+      [&](int64_t) { ThrowIfCancelled(options.callbacks); }, VoiceUse::kGoOn);
   FrameStepper stepper(*model.backbone, *model.depth_decoder);
   std::vector<Sequence> sequences = StartSequences(
       prompts, config, max_frames, stepper, static_cast<int>(model_config.num_codebooks),
-      WatchPrefill(prompts, model_config, options.callbacks));
+      WatchPrompts(prompts, model_config, options.callbacks));
   AudioOutput audio(model, config, options.callbacks, sequences.size());
   Speak(sequences, stepper, options, audio);
 

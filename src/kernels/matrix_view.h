@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "csm/csm.hpp"
 
@@ -30,6 +31,23 @@ struct PackedMatrix {
 };
 
 constexpr bool IsQuantized(DType dtype) { return dtype == DType::kQ8_0 || dtype == DType::kQ4; }
+
+/// As the command line and messages spell it.
+constexpr std::string_view NameOf(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return "f32";
+    case DType::kF16:
+      return "f16";
+    case DType::kBF16:
+      return "bf16";
+    case DType::kQ8_0:
+      return "q8_0";
+    case DType::kQ4:
+      return "q4";
+  }
+  return "";
+}
 
 /// Bytes of an element of a type that is not quantized.
 constexpr size_t SizeOf(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }

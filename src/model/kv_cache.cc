@@ -39,6 +39,15 @@ void KvCache::Impl::Reserve(int64_t for_num_layers, int64_t for_width, int64_t e
   capacity_ = capacity;  // last: an allocation may fail, and the cache stays as it was
 }
 
+void KvCache::Impl::Append(const Impl& other, int64_t extra) {
+  Reserve(other.num_layers, other.width, other.length + extra);
+  for (size_t i = 0; i < arrays_.size(); ++i) {
+    std::copy_n(other.arrays_[i].begin(), other.length * width,
+                arrays_[i].begin() + length * width);
+  }
+  length += other.length;
+}
+
 KvCache::KvCache() : impl_(std::make_unique<Impl>()) {}
 
 KvCache::KvCache(int64_t max_cache_len) : KvCache() {

@@ -23,12 +23,19 @@ struct KvCache::Impl {
   /// cache belongs to a stack of another shape or its fixed capacity does not suffice.
   void Reserve(int64_t for_num_layers, int64_t for_width, int64_t extra);
 
+  /// Adds the positions of another cache of the same stack; makes room for `extra` more.
+  void Append(const Impl& other, int64_t extra);
+
   float* Keys(int64_t layer, int64_t position) { return At(2 * layer, position); }
   float* Values(int64_t layer, int64_t position) { return At(2 * layer + 1, position); }
-  int64_t stride() const { return width; }
+  const float* Keys(int64_t layer, int64_t position) const { return At(2 * layer, position); }
+  const float* Values(int64_t layer, int64_t position) const { return At(2 * layer + 1, position); }
 
  private:
   float* At(int64_t array, int64_t position) {
+    return arrays_[static_cast<size_t>(array)].data() + position * width;
+  }
+  const float* At(int64_t array, int64_t position) const {
     return arrays_[static_cast<size_t>(array)].data() + position * width;
   }
   int64_t capacity_ = 0;

@@ -73,6 +73,26 @@ LlamaStack::Totals LlamaStack::totals() const {
   return sum;
 }
 
+std::vector<WeightBytes> LlamaStack::weights() const {
+  std::vector<WeightBytes> all;
+  const auto add_vector = [&](std::span<const float> values) {
+    all.push_back({DType::kF32, 1, values.size(), std::as_bytes(values)});
+  };
+  for (const Layer& layer : layers_) {
+    add_vector(layer.input_norm);
+    add_vector(layer.post_attention_norm);
+    for (const Linear* linear :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      const kernels::PackedMatrix& w = linear->weight;
+      const auto* data = static_cast<const std::byte*>(w.data);
+      all.push_back({w.dtype, w.rows, w.cols, {data, kernels::BytesOf(w)}});
+      if (linear->bias != nullptr) add_vector({linear->bias, w.rows});
+    }
+  }
+  add_vector(norm_);
+  return all;
+}
+
 void LlamaStack::Forward(std::span<const Segment> segments, std::span<float> hidden,
                          Scratch& scratch, ThreadPool& pool, const HiddenObserver& observer) const {
   const int64_t kv_width = config_.num_key_value_heads * config_.head_dim;

@@ -46,6 +46,13 @@ struct Scratch {
 using HiddenObserver =
     std::function<void(int64_t layer, int64_t first_row, std::span<const float> rows)>;
 
+/// A weight as it is in memory, for whoever tells models apart.
+struct WeightBytes {
+  DType dtype = DType::kF32;
+  size_t rows = 1, cols = 0;
+  std::span<const std::byte> bytes;
+};
+
 /// Immutable; shared by threads, each with its own caches and scratch.
 class LlamaStack {
  public:
@@ -66,6 +73,8 @@ class LlamaStack {
     size_t products = 0;  ///< multiply-adds of a row
   };
   Totals totals() const;
+  /// All that the stack computes with, in a fixed order; norms and biases as matrices of one row.
+  std::vector<WeightBytes> weights() const;
 
  private:
   struct Layer {

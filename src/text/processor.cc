@@ -194,6 +194,8 @@ const Tokenizer& CsmProcessor::tokenizer() const { return impl_->files.tokenizer
 
 int CsmProcessor::sampling_rate() const { return impl_->files.audio.sampling_rate; }
 
+const std::filesystem::path& CsmProcessor::name_or_path() const { return impl_->files.dir; }
+
 Waveform CsmProcessor::load_audio(const std::filesystem::path& file) const {
   return audio::ReadAudio(file, sampling_rate());
 }
