@@ -176,7 +176,7 @@ def parse_args() -> argparse.Namespace:
 
 def add_bench_options(parser: argparse.ArgumentParser) -> None:
     options = parser.add_argument_group("with --bench, which takes --dir, --seed, --remove too")
-    options.add_argument("--types", default="bf16,q8_0,q4", help="of csm's weights (default: %(default)s)")
+    options.add_argument("--types", default="bf16,bf16 fast,q8_0,q4", help="of csm's weights (default: %(default)s)")
     options.add_argument("--hf-f32", action="store_true", help="Hugging Face in f32 too; 7 GB more memory")
     options.add_argument("--quick", action="store_true", help="frames only, one turn each")
     options.add_argument("--json", type=Path, help="file for the figures")

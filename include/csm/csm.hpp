@@ -803,7 +803,7 @@ class CSM_EXPORT CsmForConditionalGeneration {
 struct VoiceInfo {
   std::string model;        ///< its name, without the path
   std::string dtype;        ///< types of the backbone's weights, e.g. "bf16" or "q8_0, f16"
-  std::string precision;    ///< "exact", or "fast" if products round their input to int8
+  std::string precision;    ///< "exact", or "fast" if products round their input
   std::string fingerprint;  ///< of all that the positions depend on; docs/formats.md says of what
   int64_t num_positions = 0;
   int64_t num_frames = 0;  ///< of audio in them

@@ -16,7 +16,7 @@ from csm_tools.hf_speed import HuggingFace, HuggingFaceCodec
 from csm_tools.program import run_measured
 
 DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
-TYPES = ("f32", "f16", "bf16", "q8_0", "q4")  # of csm
+TYPES = ("f32", "f16", "bf16", "bf16 fast", "q8_0", "q4")  # of csm; fast: --precision
 PROMPTS = (100, 512)
 FRAME, DECODE, ENCODE = "frame_ms", "decode_rtf", "encode_rtf"
 RATES = {f"prefill_{n}_per_s": n for n in PROMPTS}  # where more is better
@@ -62,11 +62,14 @@ class Samples:
 
 
 class CsmBench:
-    """`csm bench` on one type of the checkpoint."""
+    """`csm bench` on one type of the checkpoint, e.g. "q4" or "bf16 fast"."""
 
-    def __init__(self, plan: Plan, dtype: str, scratch: Path) -> None:
+    def __init__(self, plan: Plan, name: str, scratch: Path) -> None:
         self._plan = plan
+        dtype, *precision = name.split()
         self._source = ["--model", str(plan.folder), "--type", dtype]
+        if precision:
+            self._source += ["--precision", *precision]
         if dtype in ("q8_0", "q4"):  # once, not at each turn
             file = scratch / f"{dtype}.gguf"
             options = ["--model", str(plan.folder), "--type", dtype, "--output", str(file)]
