@@ -4,6 +4,7 @@
 On a quiet machine, with as many threads as you want figures of:
 
   for type in bf16 q8_0 q4; do csm bench --type $type --threads 2 --json docs/bench/$type.json; done
+  csm bench --type bf16 --precision fast --threads 2 --json docs/bench/bf16_fast.json
   tools/compare_hf.py --bench --threads 2 --json docs/bench/compare_hf.json
   tools/make_performance.py --update docs/performance.md --svg docs/roofline.svg
 
