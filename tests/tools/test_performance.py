@@ -32,14 +32,17 @@ class Document(unittest.TestCase):
         table = performance.markdown(performance.load(COMMITTED))
         self.assertEqual(performance.updated(document, table), document, "run tools/make_performance.py --update")
 
-    def test_committed_figures_are_whole_and_possible(self):
+    def test_committed_figures_are_possible(self):
         measured = performance.load(COMMITTED)
-        self.assertEqual(list(measured.runs), ["bf16", "q8_0", "q4"])
+        self.assertEqual(list(measured.runs), ["bf16", "bf16 fast", "q8_0", "q4"])
         self.assertEqual(len({(run["machine"], run["threads"]) for run in measured.runs.values()}), 1)
         for name, run in measured.runs.items():
             with self.subTest(name):
                 points = performance.frame_points(run) + performance.prompt_points(run)
-                self.assertEqual([p.label for p in points], ["1", "2", "4", "8", "16", "100", "512", "2000"])
+                labels = [p.label for p in points]
+                whole = ["1", "2", "4", "8", "16", "100", "512", "2000"]
+                self.assertEqual(labels, [label for label in whole if label in labels])
+                self.assertLessEqual({"1", "512"}, set(labels))
                 self.assertEqual(sorted(p.intensity for p in points), [p.intensity for p in points])
                 for p in points:
                     self.assertLess(p.rate, 1.1 * run["peak_mul_adds_per_s"], p.label)
