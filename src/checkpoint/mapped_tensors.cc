@@ -19,11 +19,15 @@ void SortByName(std::vector<TensorView>& tensors, std::string_view source) {
   }
 }
 
-const TensorView* MappedTensors::Find(std::string_view name) const {
+const TensorView* FindByName(std::span<const TensorView> sorted, std::string_view name) {
   const auto found = std::lower_bound(
-      tensors_.begin(), tensors_.end(), name,
+      sorted.begin(), sorted.end(), name,
       [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
-  return found != tensors_.end() && found->name == name ? &*found : nullptr;
+  return found != sorted.end() && found->name == name ? &*found : nullptr;
+}
+
+const TensorView* MappedTensors::Find(std::string_view name) const {
+  return FindByName(tensors_, name);
 }
 
 std::vector<std::string> MappedTensors::Names() const {

@@ -3,6 +3,7 @@
 #define CSM_CHECKPOINT_MAPPED_TENSORS_H_
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,9 @@ namespace csm::checkpoint {
 
 /// Sorts by name. Throws FormatError that starts with `source` if two have the same.
 void SortByName(std::vector<TensorView>& tensors, std::string_view source);
+
+/// Of tensors sorted by name; null if there is none.
+const TensorView* FindByName(std::span<const TensorView> sorted, std::string_view name);
 
 /// A format's class maps the file, and sets the tensors in its constructor.
 class MappedTensors : public TensorStore {

@@ -108,8 +108,7 @@ Precision PrecisionOf(const CsmCheckpoint& checkpoint, const LoadOptions& option
   if (is_quantized && options.precision == Precision::kExact) {
     Fail<ArgumentError>(
         "precision exact is not offered for quantized weights: ask for fast, or for a dtype of "
-        "f32, "
-        "f16 or bf16");
+        "f32, f16 or bf16");
   }
   return options.precision.value_or(is_quantized ? Precision::kFast : Precision::kExact);
 }

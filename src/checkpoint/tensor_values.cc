@@ -1,8 +1,8 @@
 #include "checkpoint/tensor_values.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 #include "kernels/blocks.h"
 #include "kernels/elementwise.h"
@@ -11,14 +11,26 @@ namespace csm::checkpoint {
 
 namespace {
 
+// Converted by way of the stack: tasks of a thread pool call this, and they may not fail to get
+// memory. Whole blocks.
+constexpr size_t kPieceElements = 1024;
+
+std::byte* At(void* to, DType type, size_t element) {
+  return static_cast<std::byte*>(to) + element * kernels::SizeOf(type);
+}
+
 void Dequantize(const TensorView& tensor, size_t begin, size_t count, void* to, DType to_type) {
   const std::byte* blocks = tensor.bytes.data() + kernels::StoredRowBytes(tensor.dtype, begin);
   if (to_type == DType::kF32) {
     return kernels::DequantizeBlocks(blocks, count, tensor.dtype, static_cast<float*>(to));
   }
-  std::vector<float> values(count);
-  kernels::DequantizeBlocks(blocks, count, tensor.dtype, values.data());
-  kernels::Convert(values.data(), DType::kF32, to, to_type, count);
+  float values[kPieceElements];
+  for (size_t i = 0; i < count; i += kPieceElements) {
+    const size_t n = std::min(kPieceElements, count - i);
+    kernels::DequantizeBlocks(blocks + kernels::StoredRowBytes(tensor.dtype, i), n, tensor.dtype,
+                              values);
+    kernels::Convert(values, DType::kF32, At(to, to_type, i), to_type, n);
+  }
 }
 
 }  // namespace
@@ -46,9 +58,12 @@ void ConvertElements(const TensorView& tensor, size_t begin, size_t count, void*
   } else if (reinterpret_cast<uintptr_t>(from) % element == 0) {
     kernels::Convert(from, tensor.dtype, to, to_type, count);
   } else {
-    std::vector<uint32_t> aligned((count * element + 3) / 4);
-    std::memcpy(aligned.data(), from, count * element);
-    kernels::Convert(aligned.data(), tensor.dtype, to, to_type, count);
+    uint32_t aligned[kPieceElements];
+    for (size_t i = 0; i < count; i += kPieceElements) {
+      const size_t n = std::min(kPieceElements, count - i);
+      std::memcpy(aligned, from + i * element, n * element);
+      kernels::Convert(aligned, tensor.dtype, At(to, to_type, i), to_type, n);
+    }
   }
 }
 

@@ -38,6 +38,16 @@ bool IsAligned(const void* data, DType dtype) {
   return reinterpret_cast<uintptr_t>(data) % kernels::SizeOf(dtype) == 0;
 }
 
+// Elements [begin, begin + count) as `dtype`; if that is quantized, by way of scratch[at, at +
+// count).
+void ConvertPiece(const TensorView& tensor, size_t begin, size_t count, DType dtype,
+                  std::span<float> scratch, size_t at, std::byte* to) {
+  if (!kernels::IsQuantized(dtype)) return ConvertElements(tensor, begin, count, to, dtype);
+  float* values = scratch.data() + at;
+  ConvertElements(tensor, begin, count, values, DType::kF32);
+  kernels::QuantizeBlocks(values, count, dtype, to);
+}
+
 // Rows packed at a time: whole strips.
 size_t RowsAtATime(size_t cols) {
   const size_t strip_elements = std::max<size_t>(cols * kernels::kStripRows, 1);
@@ -129,19 +139,15 @@ void WeightLoader::ForEach(size_t count, const Task& task) {
 void WeightLoader::ConvertAll(const TensorView& tensor, std::byte* to, DType dtype) {
   constexpr size_t kPieces = 64;  // of a chunk, for the threads; whole blocks
   constexpr size_t kPieceElements = kChunkElements / kPieces;
-  const bool is_quantized = kernels::IsQuantized(dtype);
   const size_t n = NumElements(tensor);
-  if (is_quantized) values_.resize(std::min(n, kChunkElements));
+  if (kernels::IsQuantized(dtype)) values_.resize(std::min(n, kChunkElements));
   for (size_t chunk = 0; chunk < n; chunk += kChunkElements) {
     const size_t chunk_end = std::min(chunk + kChunkElements, n);
     ForEach((chunk_end - chunk + kPieceElements - 1) / kPieceElements, [&](size_t i) {
       const size_t begin = chunk + i * kPieceElements;
       const size_t count = std::min(kPieceElements, chunk_end - begin);
-      std::byte* piece = to + kernels::StoredRowBytes(dtype, begin);
-      if (!is_quantized) return ConvertElements(tensor, begin, count, piece, dtype);
-      float* values = values_.data() + (begin - chunk);
-      ConvertElements(tensor, begin, count, values, DType::kF32);
-      kernels::QuantizeBlocks(values, count, dtype, piece);
+      ConvertPiece(tensor, begin, count, dtype, values_, begin - chunk,
+                   to + kernels::StoredRowBytes(dtype, begin));
     });
     TensorView done = tensor;
     done.bytes = tensor.bytes.first(kernels::StoredRowBytes(tensor.dtype, chunk_end));
@@ -154,23 +160,16 @@ void WeightLoader::PackRows(const TensorView& stored, DType dtype, size_t cols, 
   const size_t row_bytes = kernels::StoredRowBytes(dtype, cols);
   const size_t rows = stored.bytes.size() / std::max<size_t>(stored_row_bytes, 1);
   const bool is_converted = stored.dtype != dtype;
-  const bool is_quantized = is_converted && kernels::IsQuantized(dtype);
   // All that the tasks need: they may not fail to get memory.
   if (is_converted) converted_.resize(rows * row_bytes);
-  if (is_quantized) values_.resize(rows * cols);
+  if (is_converted && kernels::IsQuantized(dtype)) values_.resize(rows * cols);
   ForEach(kernels::NumStrips(rows), [&](size_t strip) {
     const size_t first = strip * kernels::kStripRows;
     const size_t count = std::min(kernels::kStripRows, rows - first);
     const std::byte* from = stored.bytes.data() + first * stored_row_bytes;
     if (is_converted) {
       std::byte* converted = converted_.data() + first * row_bytes;
-      if (is_quantized) {
-        float* values = values_.data() + first * cols;
-        ConvertElements(stored, first * cols, count * cols, values, DType::kF32);
-        kernels::QuantizeBlocks(values, count * cols, dtype, converted);
-      } else {
-        ConvertElements(stored, first * cols, count * cols, converted, dtype);
-      }
+      ConvertPiece(stored, first * cols, count * cols, dtype, values_, first * cols, converted);
       from = converted;
     }
     kernels::PackStrip(from, is_converted ? row_bytes : stored_row_bytes, count, cols, dtype,

@@ -86,7 +86,7 @@ Json Header(const Subject& subject, const BenchOptions& options, std::string_vie
           {"model", dir.parent_path().filename().string()},
           {"made_up_weights", is_made_up},
           {"type", subject.type},
-          {"precision", subject.model.impl().backbone->lm_head.rounds_input ? "fast" : "exact"},
+          {"precision", engine::PrecisionName(subject.model.impl())},
           {"instruction_set", kernels::InstructionSet()},
           {"int8_kernel", int8_kernel},
           {"peak_mul_adds_per_s", subject.peak}};

@@ -82,10 +82,6 @@ void AddCodec(const checkpoint::CsmCheckpoint& checkpoint, Hash& hash) {
   }
 }
 
-std::string_view PrecisionName(const CsmForConditionalGeneration::Impl& model) {
-  return model.backbone->lm_head.rounds_input ? "fast" : "exact";
-}
-
 std::string Fingerprint(const CsmForConditionalGeneration::Impl& model) {
   Hash hash;
   Json config = checkpoint::ToJson(model.checkpoint.config);
@@ -98,6 +94,10 @@ std::string Fingerprint(const CsmForConditionalGeneration::Impl& model) {
 }
 
 }  // namespace
+
+std::string_view PrecisionName(const CsmForConditionalGeneration::Impl& model) {
+  return model.backbone->lm_head.rounds_input ? "fast" : "exact";
+}
 
 ModelIdentity Identify(const CsmForConditionalGeneration::Impl& model) {
   ModelIdentity identity;

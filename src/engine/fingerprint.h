@@ -4,6 +4,7 @@
 
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "csm/csm.hpp"
 
@@ -15,6 +16,9 @@ struct ModelIdentity {
   std::string precision;    ///< "exact", or "fast" if products round their input
   std::string fingerprint;  ///< 16 hexadecimal digits
 };
+
+/// "exact" or "fast": of its products.
+std::string_view PrecisionName(const CsmForConditionalGeneration::Impl& model);
 
 /// The fingerprint is a hash (FNV-1a, 64 bits) of what the keys and values of a prompt depend on:
 /// the config but for the depth decoder, the backbone's matrices, norms, biases and embeddings as

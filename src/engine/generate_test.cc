@@ -33,14 +33,6 @@ CsmInputs OneRow(const CsmInputs& inputs, size_t row) {
   return result;
 }
 
-GenerationConfig Sampling(const CsmForConditionalGeneration& model, int64_t frames) {
-  GenerationConfig config = model.generation_config();
-  config.do_sample = config.depth_decoder.do_sample = true;
-  config.max_new_tokens = frames;
-  config.seed = 42;
-  return config;
-}
-
 class GenerateTest : public ::testing::Test {
  protected:
   CsmForConditionalGeneration model_ = LoadModel("random-tiny");

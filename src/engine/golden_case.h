@@ -45,6 +45,15 @@ inline GenerationConfig Greedy(const CsmForConditionalGeneration& model, int64_t
   return config;
 }
 
+/// Both samplers on, with a seed.
+inline GenerationConfig Sampling(const CsmForConditionalGeneration& model, int64_t frames) {
+  GenerationConfig config = model.generation_config();
+  config.do_sample = config.depth_decoder.do_sample = true;
+  config.max_new_tokens = frames;
+  config.seed = 42;
+  return config;
+}
+
 /// [rows, length] with the padded positions (attention_mask 0) left out.
 inline std::vector<std::vector<int32_t>> Unpadded(const Json& values, const Json& mask) {
   std::vector<std::vector<int32_t>> rows(values.size());

@@ -72,16 +72,9 @@ class VoiceParser {
     return found->second;
   }
 
-  const TensorView* Find(std::string_view name) const {  // they are sorted
-    const auto found = std::lower_bound(
-        tensors_.begin(), tensors_.end(), name,
-        [](const TensorView& tensor, std::string_view wanted) { return tensor.name < wanted; });
-    return found != tensors_.end() && found->name == name ? &*found : nullptr;
-  }
-
   /// A tensor of this type whose dimensions are `num_dimensions`, none of them 0.
   const TensorView& Get(std::string_view name, std::string_view type, size_t num_dimensions) const {
-    const TensorView* tensor = Find(name);
+    const TensorView* tensor = checkpoint::FindByName(tensors_, name);
     if (tensor == nullptr) Fail<FormatError>("the voice {} has no tensor {}", source_, name);
     std::string_view stored = tensor->dtype == DType::kF32 ? "F32" : "16-bit floats";
     if (!tensor->other_dtype.empty()) stored = tensor->other_dtype;

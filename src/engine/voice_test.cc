@@ -27,14 +27,6 @@ CsmForConditionalGeneration LoadModel(const std::string& name,
                                                       {.dtype = dtype, .runtime = Runtime(2)});
 }
 
-GenerationConfig Sampling(const CsmForConditionalGeneration& model, int64_t frames) {
-  GenerationConfig config = model.generation_config();
-  config.do_sample = config.depth_decoder.do_sample = true;
-  config.max_new_tokens = frames;
-  config.seed = 42;
-  return config;
-}
-
 Message Line(const std::string& role, const std::string& text) {
   Message message{.role = role, .content = {}};
   message.content.emplace_back(Text{text});

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "kernels/matmul.h"
+#include "kernels/matmul_task.h"
 #include "kernels/packed.h"
 
 namespace csm::kernels {
@@ -38,15 +38,8 @@ class Bf16Buffer {
 /// Some strips of a product, for all rows of x. Every output is a sum in f32 over pairs of columns,
 /// in order, of the pair's two products; how a pair is rounded is the instruction's affair, and
 /// numbers below 2^-126 count as 0.
-struct Bf16Task {
+struct Bf16Task : StripTask {
   Bf16Rows x;
-  const std::byte* strips = nullptr;
-  DType dtype = DType::kBF16;
-  size_t num_outputs = 0;       ///< of these strips
-  const float* bias = nullptr;  ///< of the first of them, or null
-  float* y = nullptr;           ///< of the first row and output
-  size_t y_stride = 0;
-  bool accumulate = false;
 };
 
 /// Whether this machine has RunBf16's instruction. Without it, products are exact.

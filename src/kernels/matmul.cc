@@ -49,10 +49,17 @@ Cut ChooseCut(size_t num_rows, size_t total_strips, size_t num_threads) {
   return {RoundUp(DivideRoundUp(num_rows, row_cuts), kRowUnit), strips};
 }
 
-// Calls run(product, first_row, num_rows, first_strip, num_strips) for the pieces of all products.
+// Some rows and strips of a product.
+struct Piece {
+  const Product& product;
+  size_t row, num_rows;
+  size_t strip, num_strips;
+};
+
+// Calls run(piece) for the pieces of all products.
 template <typename Run>
-void ForTasks(const RowsView& x, std::span<const Product> products, ThreadPool& pool,
-              const Run& run) {
+void ForPieces(const RowsView& x, std::span<const Product> products, ThreadPool& pool,
+               const Run& run) {
   size_t total_strips = 0;
   for (const Product& product : products) {
     assert(product.weight.cols == products[0].weight.cols);
@@ -73,65 +80,56 @@ void ForTasks(const RowsView& x, std::span<const Product> products, ThreadPool& 
     for (; index >= num_tasks_of(products[p]); ++p) index -= num_tasks_of(products[p]);
     const size_t row = index % num_row_cuts * cut.rows_per_task;
     const size_t strip = index / num_row_cuts * cut.strips_per_task;
-    run(products[p], row, std::min(cut.rows_per_task, x.num_rows - row), strip,
-        std::min(cut.strips_per_task, NumStrips(products[p].weight.rows) - strip));
+    run(Piece{products[p], row, std::min(cut.rows_per_task, x.num_rows - row), strip,
+              std::min(cut.strips_per_task, NumStrips(products[p].weight.rows) - strip)});
   });
 }
 
-const std::byte* StripAt(const PackedMatrix& weight, size_t strip) {
-  return static_cast<const std::byte*>(weight.data) + strip * StripBytes(weight.dtype, weight.cols);
-}
-
-// What both kinds of task say alike of the outputs of some strips.
+// The task of a piece, but for x.
 template <typename Task>
-void SetOutputs(const Product& product, size_t row, size_t strip, size_t num_strips, Task& task) {
-  const size_t first = strip * kStripRows;
-  task.strips = StripAt(product.weight, strip);
-  task.dtype = product.weight.dtype;
-  task.num_outputs = std::min(num_strips * kStripRows, product.weight.rows - first);
-  task.bias = product.bias == nullptr ? nullptr : product.bias + first;
-  task.y = product.y + row * product.y_stride + first;
-  task.y_stride = product.y_stride;
-  task.accumulate = product.accumulate;
+Task TaskOf(const Piece& piece) {
+  const PackedMatrix& weight = piece.product.weight;
+  const size_t first = piece.strip * kStripRows;
+  Task task;
+  task.strips = static_cast<const std::byte*>(weight.data) +
+                piece.strip * StripBytes(weight.dtype, weight.cols);
+  task.dtype = weight.dtype;
+  task.num_outputs = std::min(piece.num_strips * kStripRows, weight.rows - first);
+  task.bias = piece.product.bias == nullptr ? nullptr : piece.product.bias + first;
+  task.y = piece.product.y + piece.row * piece.product.y_stride + first;
+  task.y_stride = piece.product.y_stride;
+  task.accumulate = piece.product.accumulate;
+  return task;
 }
 
 void MatMulFloats(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
-  ForTasks(
-      x, products, pool,
-      [&](const Product& product, size_t row, size_t num_rows, size_t strip, size_t num_strips) {
-        MatMulTask task;
-        task.x = {x.data + row * x.stride, num_rows, x.stride};
-        task.cols = product.weight.cols;
-        SetOutputs(product, row, strip, num_strips, task);
-        HWY_DYNAMIC_DISPATCH(RunTask)(task);
-      });
+  ForPieces(x, products, pool, [&](const Piece& piece) {
+    auto task = TaskOf<MatMulTask>(piece);
+    task.x = {x.data + piece.row * x.stride, piece.num_rows, x.stride};
+    task.cols = piece.product.weight.cols;
+    HWY_DYNAMIC_DISPATCH(RunTask)(task);
+  });
 }
 
 void MatMulQuantized(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
   thread_local QuantizedBuffer buffer;
   const QuantizedRows rows = buffer.Quantize(x, products[0].weight.cols, pool);
   const PackedKernel kernel = PackedTargets().front().run;
-  ForTasks(
-      x, products, pool,
-      [&](const Product& product, size_t row, size_t num_rows, size_t strip, size_t num_strips) {
-        PackedTask task;
-        task.x = rows.Part(row, num_rows);
-        SetOutputs(product, row, strip, num_strips, task);
-        kernel(task);
-      });
+  ForPieces(x, products, pool, [&](const Piece& piece) {
+    auto task = TaskOf<PackedTask>(piece);
+    task.x = rows.Part(piece.row, piece.num_rows);
+    kernel(task);
+  });
 }
 
 void MatMulBf16(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
   thread_local Bf16Buffer buffer;
   const Bf16Rows rows = buffer.Round(x, products[0].weight.cols, pool);
-  ForTasks(
-      x, products, pool,
-      [&](const Product& product, size_t row, size_t num_rows, size_t strip, size_t num_strips) {
-        Bf16Task task;
-        task.x = rows.Part(row, num_rows);
-        SetOutputs(product, row, strip, num_strips, task);
-        RunBf16(task);
-      });
+  ForPieces(x, products, pool, [&](const Piece& piece) {
+    auto task = TaskOf<Bf16Task>(piece);
+    task.x = rows.Part(piece.row, piece.num_rows);
+    RunBf16(task);
+  });
 }
 
 using MatMulOf = void (*)(const RowsView&, std::span<const Product>, ThreadPool&);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "kernels/matmul.h"
+#include "kernels/matmul_task.h"
 #include "kernels/packed.h"
 
 namespace csm::kernels {
@@ -24,7 +24,8 @@ struct QuantizedRows {
   size_t num_tiles = 0;
 
   /// Rows [first, first + count).
-  QuantizedRows Part(size_t first, size_t count) const {
+  // Always inline, as TileBytes (packed.h).
+  [[gnu::always_inline]] QuantizedRows Part(size_t first, size_t count) const {
     const size_t tiles = first * num_tiles;
     return {q + tiles * kTileCols, scales + tiles * 2, corrections + tiles * 2, count, num_tiles};
   }
@@ -45,15 +46,8 @@ class QuantizedBuffer {
 /// Some strips of a product, for all rows of x. Every output is
 ///   sum over blocks, in order, of fma(float(exact integer dot product), w_scale * x_scale, sum)
 /// and so has the same bits on every instruction set, whatever else is computed along with it.
-struct PackedTask {
+struct PackedTask : StripTask {
   QuantizedRows x;
-  const std::byte* strips = nullptr;
-  DType dtype = DType::kQ8_0;
-  size_t num_outputs = 0;       ///< of these strips
-  const float* bias = nullptr;  ///< of the first of them, or null
-  float* y = nullptr;           ///< of the first row and output
-  size_t y_stride = 0;
-  bool accumulate = false;
 };
 
 using PackedKernel = void (*)(const PackedTask& task);

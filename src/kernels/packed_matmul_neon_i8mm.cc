@@ -110,10 +110,7 @@ void MultiplyStrip(const PackedTask& task, size_t row, size_t strip) {
 
 // The rows that are not a whole number of walks.
 void RunRest(PackedTask task, size_t row) {
-  task.x.q += row * task.x.num_tiles * kTileCols;
-  task.x.scales += row * task.x.num_tiles * 2;
-  task.x.corrections += row * task.x.num_tiles * 2;
-  task.x.num_rows -= row;
+  task.x = task.x.Part(row, task.x.num_rows - row);
   task.y += row * task.y_stride;
   if (task.x.num_rows > 0) RunPackedDotprod(task);
 }

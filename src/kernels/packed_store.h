@@ -13,10 +13,8 @@ namespace {
 
 inline size_t Smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/// y = sum (+ y) (+ bias), in this order, for the outputs of strip `strip` that there are. `Task`:
-/// PackedTask or Bf16Task.
-template <typename Task>
-inline void StoreStrip(const Task& task, size_t row, size_t strip, const float* sums) {
+/// y = sum (+ y) (+ bias), in this order, for the outputs of strip `strip` that there are.
+inline void StoreStrip(const StripTask& task, size_t row, size_t strip, const float* sums) {
   const size_t first = strip * kStripRows;
   const size_t count = Smaller(kStripRows, task.num_outputs - first);
   float* y = task.y + row * task.y_stride + first;

@@ -96,14 +96,14 @@ std::vector<float> Multiply(const PackedMatrix& matrix, const QuantizedRows& x, 
                             bool accumulate, const std::vector<float>& bias) {
   const size_t outputs = matrix.rows, stride = outputs + 3;
   std::vector<float> y = Random(5).Normals(x.num_rows * stride);
-  kernel({.x = x,
-          .strips = static_cast<const std::byte*>(matrix.data),
-          .dtype = matrix.dtype,
-          .num_outputs = outputs,
-          .bias = bias.empty() ? nullptr : bias.data(),
-          .y = y.data(),
-          .y_stride = stride,
-          .accumulate = accumulate});
+  kernel({{.strips = static_cast<const std::byte*>(matrix.data),
+           .dtype = matrix.dtype,
+           .num_outputs = outputs,
+           .bias = bias.empty() ? nullptr : bias.data(),
+           .y = y.data(),
+           .y_stride = stride,
+           .accumulate = accumulate},
+          x});
   return y;
 }
 
@@ -147,11 +147,12 @@ TEST_P(PackedMatMulTest, ExtremesDoNotOverflow) {
       const std::vector<float> x(kRows * kCols, sign);
       QuantizedBuffer buffer;
       std::vector<float> y(kRows * kStripRows);
-      GetParam().run({.x = buffer.Quantize({x.data(), kRows, kCols}, kCols, pool),
-                      .strips = strip.data(),
-                      .num_outputs = kStripRows,
-                      .y = y.data(),
-                      .y_stride = kStripRows});
+      GetParam().run({{.strips = strip.data(),
+                       .dtype = DType::kQ8_0,
+                       .num_outputs = kStripRows,
+                       .y = y.data(),
+                       .y_stride = kStripRows},
+                      buffer.Quantize({x.data(), kRows, kCols}, kCols, pool)});
       const float expected = sign * kCols * static_cast<float>(weight) / 127;
       for (const float value : y) EXPECT_NEAR(value, expected, kCols * 1e-3);
     }
