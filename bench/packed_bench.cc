@@ -5,7 +5,7 @@
 
 #include "bench_machine.h"
 #include "kernels/packed.h"
-#include "kernels/packed_matmul.h"
+#include "kernels/quantized_matmul.h"
 
 namespace csm::kernels {
 namespace {

@@ -18,7 +18,7 @@
 #include "engine/csm_model.h"
 #include "engine/speed.h"
 #include "kernels/machine.h"
-#include "kernels/packed_matmul.h"
+#include "kernels/quantized_matmul.h"
 
 namespace csm::cli {
 namespace {
@@ -210,7 +210,7 @@ int Run(const BenchOptions& options) {
   const auto model = Load(options, runtime);
   const kernels::PackedMatrix& lm_head = model.impl().backbone->lm_head;
   const Subject subject{model, pool, kernels::NameOf(lm_head.dtype), MeasurePeak(lm_head, pool)};
-  const std::string_view int8_kernel = kernels::PackedTargets().front().name;
+  const std::string_view int8_kernel = kernels::QuantizedTargets().front().name;
   Say("{} threads, {}, quantized products by {}", runtime.num_threads(), kernels::InstructionSet(),
       int8_kernel);
   Json json = Header(subject, options, int8_kernel);

@@ -47,7 +47,7 @@ bool HasBf16Products();
 
 void RunBf16(const Bf16Task& task);
 
-/// As PackedTarget::multiply_many.
+/// As QuantizedTarget::multiply_many.
 float MultiplyManyBf16(size_t rounds, size_t& num_mul_adds);
 
 }  // namespace csm::kernels

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 
 #include "kernels/bf16_matmul.h"
-#include "kernels/packed_store.h"
+#include "kernels/strip_store.h"
 
 namespace csm::kernels {
 

@@ -15,7 +15,7 @@
 #include "hwy/highway.h"
 #include "kernels/load-inl.h"
 #include "kernels/bf16_matmul.h"
-#include "kernels/packed_matmul.h"
+#include "kernels/quantized_matmul.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -130,7 +130,7 @@ double MeasureReadBandwidth(ThreadPool& pool) {
 }
 
 double MeasureInt8Rate(ThreadPool& pool) {
-  const PackedTarget& target = PackedTargets().front();
+  const QuantizedTarget& target = QuantizedTargets().front();
   if (target.multiply_many == nullptr) return 0;
   return MeasureRate(pool, [&](size_t rounds, size_t& count) {
     return static_cast<float>(target.multiply_many(rounds, count));

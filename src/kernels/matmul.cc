@@ -1,5 +1,5 @@
 // How a product is cut into tasks for the pool; the arithmetic is in matmul-inl.h (float weights)
-// packed_matmul_*.cc (quantized ones) and bf16_matmul_*.cc (bf16 in `fast` precision).
+// quantized_matmul_*.cc (quantized ones) and bf16_matmul_*.cc (bf16 in `fast` precision).
 #include "kernels/matmul.h"
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 
 #include "kernels/bf16_matmul.h"
 #include "kernels/matmul_task.h"
-#include "kernels/packed_matmul.h"
+#include "kernels/quantized_matmul.h"
 
 // Highway asks for this order.
 // clang-format off
@@ -114,9 +114,9 @@ void MatMulFloats(const RowsView& x, std::span<const Product> products, ThreadPo
 void MatMulQuantized(const RowsView& x, std::span<const Product> products, ThreadPool& pool) {
   thread_local QuantizedBuffer buffer;
   const QuantizedRows rows = buffer.Quantize(x, products[0].weight.cols, pool);
-  const PackedKernel kernel = PackedTargets().front().run;
+  const QuantizedKernel kernel = QuantizedTargets().front().run;
   ForPieces(x, products, pool, [&](const Piece& piece) {
-    auto task = TaskOf<PackedTask>(piece);
+    auto task = TaskOf<QuantizedTask>(piece);
     task.x = rows.Part(piece.row, piece.num_rows);
     kernel(task);
   });

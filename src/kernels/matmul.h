@@ -33,7 +33,7 @@ struct Product {
 /// Each y[r, o] is summed in the order of its inputs: the bits are the same for one row or many,
 /// for any thread count, any neighbours and any alignment, and on all instruction sets that have
 /// fused multiply-add. Accumulation is in f32. Quantized weights round x to int8 first
-/// (packed_matmul.h). Bound: bytes of the weights for few rows, multiply-adds for many.
+/// (quantized_matmul.h). Bound: bytes of the weights for few rows, multiply-adds for many.
 void MatMul(const RowsView& x, std::span<const Product> products, ThreadPool& pool);
 
 /// MatMul of one product.

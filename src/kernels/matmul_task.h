@@ -1,5 +1,5 @@
 // The piece of a product that one thread computes, between matmul.cc (which cuts) and the files
-// that compute: matmul-inl.h, packed_matmul_*.cc and bf16_matmul_*.cc.
+// that compute: matmul-inl.h, quantized_matmul_*.cc and bf16_matmul_*.cc.
 #ifndef CSM_KERNELS_MATMUL_TASK_H_
 #define CSM_KERNELS_MATMUL_TASK_H_
 

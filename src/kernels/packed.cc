@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "kernels/half.h"
-#include "kernels/packed_tile.h"
+#include "kernels/quantized_tile.h"
 
 namespace csm::kernels {
 namespace {

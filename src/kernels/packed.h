@@ -25,7 +25,7 @@ namespace csm::kernels {
 inline constexpr size_t kStripRows = 16;  ///< outputs
 inline constexpr size_t kTileCols = 64;   ///< inputs
 
-// Always inline: files for one instruction set each use these (packed_store.h says why).
+// Always inline: files for one instruction set each use these (strip_store.h says why).
 [[gnu::always_inline]] constexpr size_t TileBytes(DType dtype) {
   return dtype == DType::kQ8_0 ? 64 + 1024 : 64 + 512;
 }

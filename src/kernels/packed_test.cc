@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "kernels/kernel_test.h"
-#include "kernels/packed_matmul.h"
+#include "kernels/quantized_matmul.h"
 
 namespace csm::kernels {
 namespace {
@@ -86,14 +86,16 @@ TEST(PackedTest, BlocksOfOneKind) {
   }
 }
 
-class PackedMatMulTest : public testing::TestWithParam<PackedTarget> {};
+class QuantizedMatMulTest : public testing::TestWithParam<QuantizedTarget> {};
 
-std::string Name(const testing::TestParamInfo<PackedTarget>& info) { return info.param.name; }
-INSTANTIATE_TEST_SUITE_P(, PackedMatMulTest,
-                         testing::ValuesIn(PackedTargets().begin(), PackedTargets().end()), Name);
+std::string Name(const testing::TestParamInfo<QuantizedTarget>& info) { return info.param.name; }
+INSTANTIATE_TEST_SUITE_P(, QuantizedMatMulTest,
+                         testing::ValuesIn(QuantizedTargets().begin(), QuantizedTargets().end()),
+                         Name);
 
-std::vector<float> Multiply(const PackedMatrix& matrix, const QuantizedRows& x, PackedKernel kernel,
-                            bool accumulate, const std::vector<float>& bias) {
+std::vector<float> Multiply(const PackedMatrix& matrix, const QuantizedRows& x,
+                            QuantizedKernel kernel, bool accumulate,
+                            const std::vector<float>& bias) {
   const size_t outputs = matrix.rows, stride = outputs + 3;
   std::vector<float> y = Random(5).Normals(x.num_rows * stride);
   kernel({{.strips = static_cast<const std::byte*>(matrix.data),
@@ -108,7 +110,7 @@ std::vector<float> Multiply(const PackedMatrix& matrix, const QuantizedRows& x, 
 }
 
 // Integers are exact and the float operations are the same ones: equal bits, not nearly so.
-TEST_P(PackedMatMulTest, EqualsTheReferenceBitForBit) {
+TEST_P(QuantizedMatMulTest, EqualsTheReferenceBitForBit) {
   ThreadPool pool(2);
   for (const DType dtype : kQuantizedTypes) {
     for (const size_t cols : {32, 64, 96, 256}) {
@@ -123,7 +125,7 @@ TEST_P(PackedMatMulTest, EqualsTheReferenceBitForBit) {
           const bool accumulate = rows % 2 == 0;
           const auto& given = outputs % 2 == 0 ? bias : std::vector<float>();
           EXPECT_EQ(Bits(Multiply(matrix, q, GetParam().run, accumulate, given)),
-                    Bits(Multiply(matrix, q, RunPackedScalar, accumulate, given)))
+                    Bits(Multiply(matrix, q, RunQuantizedScalar, accumulate, given)))
               << cols << " columns, " << outputs << " outputs, " << rows << " rows";
         }
       }
@@ -132,7 +134,7 @@ TEST_P(PackedMatMulTest, EqualsTheReferenceBitForBit) {
 }
 
 // A file may hold -128, which no quantizer here makes.
-TEST_P(PackedMatMulTest, ExtremesDoNotOverflow) {
+TEST_P(QuantizedMatMulTest, ExtremesDoNotOverflow) {
   ThreadPool pool(1);
   constexpr size_t kCols = 8192, kRows = 9;
   const TestMatrix ones(DType::kQ8_0, kStripRows, kCols, std::vector<float>(kStripRows * kCols, 1));

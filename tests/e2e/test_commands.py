@@ -12,6 +12,7 @@ from harness import BIN, TINY, CsmTest, Wav, load_json, not_emulated
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 ENDLESS = TINY.parent / "untied-biased"  # greedy, this one never ends by itself
+AUDIO = TINY / "context" / "hello.wav"
 BLOCKING = ["--text", "Hello.", "--greedy", "--max-new-tokens", "400", "--subtype", "FLOAT"]
 
 
@@ -144,9 +145,9 @@ class Quantize(CsmTest):
                 self.assertEqual(codes, self.codes("--model", TINY, "--dtype", kind))
                 if kind == "bf16":  # what the checkpoint is in
                     self.assertEqual(codes, self.codes("--model", TINY))
-                audio, info = self.out / "a.wav", self.csm("info", "--model", moved, "--json")[0]
-                self.csm("generate", "--model", moved, "--text", "a", "--output", audio)
-                self.csm("encode", "--model", moved, audio, "--codes", self.out / "c.json")
+                info, _ = self.csm("info", "--model", moved, "--json")
+                self.csm("generate", "--model", moved, "--text", "a", "--output", self.out / "a.wav")
+                self.csm("encode", "--model", moved, AUDIO, "--codes", self.out / "c.json")
                 self.assertIn(kind, json.loads(info)["types"])
                 ids, _ = self.csm("tokenize", "--model", moved, "--text", "a", "--json")
                 self.assertEqual(ids, self.csm("tokenize", "--model", TINY, "--text", "a", "--json")[0])

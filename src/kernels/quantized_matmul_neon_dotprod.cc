@@ -1,11 +1,11 @@
-// PackedTask with Arm's dot products (optional from v8.2 on; Cortex-A55 and A76, Neoverse N1 and
+// QuantizedTask with Arm's dot products (optional from v8.2 on; Cortex-A55 and A76, Neoverse N1 and
 // later have them): sdot adds four products of signed bytes to each 32-bit lane, and takes the four
 // bytes of x from a lane, so that 16 of them are one load.
-#include "kernels/packed_neon.h"
+#include "kernels/quantized_neon.h"
 
 namespace csm::kernels {
 
-void RunPackedDotprod(const PackedTask& task);
+void RunQuantizedDotprod(const QuantizedTask& task);
 int32_t MultiplyManyDotprod(size_t rounds, size_t& num_mul_adds);
 
 namespace {
@@ -25,6 +25,6 @@ int32_t MultiplyManyDotprod(size_t rounds, size_t& num_mul_adds) {
   return MultiplyInRegisters<16>(rounds, num_mul_adds, LaneDot::Add<0>);
 }
 
-void RunPackedDotprod(const PackedTask& task) { Multiply<LaneDot>(task); }
+void RunQuantizedDotprod(const QuantizedTask& task) { Multiply<LaneDot>(task); }
 
 }  // namespace csm::kernels

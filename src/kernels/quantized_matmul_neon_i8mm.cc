@@ -1,13 +1,13 @@
-// PackedTask with Arm's products of small matrices (Neoverse V1, N2 and later, Apple from M2 on):
-// smmla multiplies 2 outputs by 2 rows of x over 8 columns, twice what sdot does in an instruction.
-// Weights of 4 columns each must be paired for it, which pays when 8 rows share them; fewer rows go
-// the way of sdot, which these processors have as well.
-#include "kernels/packed_neon.h"
+// QuantizedTask with Arm's products of small matrices (Neoverse V1, N2 and later, Apple from M2
+// on): smmla multiplies 2 outputs by 2 rows of x over 8 columns, twice what sdot does in an
+// instruction. Weights of 4 columns each must be paired for it, which pays when 8 rows share them;
+// fewer rows go the way of sdot, which these processors have as well.
+#include "kernels/quantized_neon.h"
 
 namespace csm::kernels {
 
-void RunPackedDotprod(const PackedTask& task);
-void RunPackedI8mm(const PackedTask& task);
+void RunQuantizedDotprod(const QuantizedTask& task);
+void RunQuantizedI8mm(const QuantizedTask& task);
 int32_t MultiplyManyI8mm(size_t rounds, size_t& num_mul_adds);
 
 namespace {
@@ -81,7 +81,7 @@ template <DType kType>
 }
 
 template <DType kType>
-void MultiplyStrip(const PackedTask& task, size_t row, size_t strip) {
+void MultiplyStrip(const QuantizedTask& task, size_t row, size_t strip) {
   const int8x16_t table = vld1q_s8(kQ4Values);
   const std::byte* tile = task.strips + strip * task.x.num_tiles * TileBytes(kType);
   Walk walk(task, row);
@@ -109,14 +109,14 @@ void MultiplyStrip(const PackedTask& task, size_t row, size_t strip) {
 }
 
 // The rows that are not a whole number of walks.
-void RunRest(PackedTask task, size_t row) {
+void RunRest(QuantizedTask task, size_t row) {
   task.x = task.x.Part(row, task.x.num_rows - row);
   task.y += row * task.y_stride;
-  if (task.x.num_rows > 0) RunPackedDotprod(task);
+  if (task.x.num_rows > 0) RunQuantizedDotprod(task);
 }
 
 template <DType kType>
-void Run(const PackedTask& task) {
+void Run(const QuantizedTask& task) {
   const size_t num_rows = task.x.num_rows / (2 * kPairs) * (2 * kPairs);
   for (size_t strip = 0; num_rows > 0 && strip < NumStrips(task.num_outputs); ++strip) {
     for (size_t row = 0; row < num_rows; row += 2 * kPairs) MultiplyStrip<kType>(task, row, strip);
@@ -132,7 +132,7 @@ int32_t MultiplyManyI8mm(size_t rounds, size_t& num_mul_adds) {
   });
 }
 
-void RunPackedI8mm(const PackedTask& task) {
+void RunQuantizedI8mm(const QuantizedTask& task) {
   task.dtype == DType::kQ8_0 ? Run<DType::kQ8_0>(task) : Run<DType::kQ4>(task);
 }
 

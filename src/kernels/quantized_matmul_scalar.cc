@@ -1,10 +1,10 @@
 #include <cmath>
 
-#include "kernels/packed_store.h"
-#include "kernels/packed_tile.h"
+#include "kernels/quantized_tile.h"
+#include "kernels/strip_store.h"
 
 namespace csm::kernels {
-void RunPackedScalar(const PackedTask& task) {
+void RunQuantizedScalar(const QuantizedTask& task) {
   const size_t num_tiles = task.x.num_tiles;
   for (size_t strip = 0; strip < NumStrips(task.num_outputs); ++strip) {
     const std::byte* tiles = task.strips + strip * num_tiles * TileBytes(task.dtype);

@@ -1,11 +1,11 @@
-// PackedTask with what every 64-bit Arm processor has. Products of bytes have 16 bits; two of them
-// fit there as well: 2 * 128 * 127 < 2^15. So 16 multiply-adds are four instructions and the
+// QuantizedTask with what every 64-bit Arm processor has. Products of bytes have 16 bits; two of
+// them fit there as well: 2 * 128 * 127 < 2^15. So 16 multiply-adds are four instructions and the
 // spreading of x.
-#include "kernels/packed_neon.h"
+#include "kernels/quantized_neon.h"
 
 namespace csm::kernels {
 
-void RunPackedNeon(const PackedTask& task);
+void RunQuantizedNeon(const QuantizedTask& task);
 int32_t MultiplyManyNeon(size_t rounds, size_t& num_mul_adds);
 
 namespace {
@@ -28,6 +28,6 @@ int32_t MultiplyManyNeon(size_t rounds, size_t& num_mul_adds) {
   return MultiplyInRegisters<16>(rounds, num_mul_adds, WideningDot::Add<0>);
 }
 
-void RunPackedNeon(const PackedTask& task) { Multiply<WideningDot>(task); }
+void RunQuantizedNeon(const QuantizedTask& task) { Multiply<WideningDot>(task); }
 
 }  // namespace csm::kernels

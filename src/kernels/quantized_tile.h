@@ -1,6 +1,6 @@
 // Single weights and scales of a packed tile (packed.h), for what does not walk it in vectors.
-#ifndef CSM_KERNELS_PACKED_TILE_H_
-#define CSM_KERNELS_PACKED_TILE_H_
+#ifndef CSM_KERNELS_QUANTIZED_TILE_H_
+#define CSM_KERNELS_QUANTIZED_TILE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -31,4 +31,4 @@ inline int32_t TileWeight(const std::byte* tile, DType dtype, size_t row, size_t
 
 }  // namespace csm::kernels
 
-#endif  // CSM_KERNELS_PACKED_TILE_H_
+#endif  // CSM_KERNELS_QUANTIZED_TILE_H_

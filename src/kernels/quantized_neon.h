@@ -5,15 +5,15 @@
 // load and decoding of weights, which leaves 8 sums, 8 vectors of x and the weights in 32
 // registers. Checked for equal bits under an emulator; on Arm hardware nothing of this has been
 // measured.
-#ifndef CSM_KERNELS_PACKED_NEON_H_
-#define CSM_KERNELS_PACKED_NEON_H_
+#ifndef CSM_KERNELS_QUANTIZED_NEON_H_
+#define CSM_KERNELS_QUANTIZED_NEON_H_
 
 #include <arm_neon.h>
 
-#include "kernels/packed_store.h"
+#include "kernels/strip_store.h"
 
 namespace csm::kernels {
-namespace {  // packed_store.h says why
+namespace {  // strip_store.h says why
 
 constexpr size_t kQuarter = 4;  // outputs of a vector
 
@@ -55,7 +55,7 @@ struct RowWalk {
   const float* scales[kR];
   float32x4_t sums[kR][kStripRows / kQuarter];
 
-  RowWalk(const PackedTask& task, size_t row) {
+  RowWalk(const QuantizedTask& task, size_t row) {
     const size_t num_tiles = task.x.num_tiles;
     for (size_t r = 0; r < kR; ++r) {
       q[r] = task.x.q + (row + r) * num_tiles * kTileCols;
@@ -72,7 +72,7 @@ struct RowWalk {
     }
   }
 
-  void Store(const PackedTask& task, size_t row, size_t strip) const {
+  void Store(const QuantizedTask& task, size_t row, size_t strip) const {
     for (size_t r = 0; r < kR; ++r) {
       float out[kStripRows];
       for (size_t i = 0; i < kStripRows; i += kQuarter) vst1q_f32(out + i, sums[r][i / kQuarter]);
@@ -98,7 +98,7 @@ template <class Dot, DType kType, size_t kR, int kGroup = 0>
 
 /// kR rows of x from `row` on, times a strip.
 template <class Dot, DType kType, size_t kR>
-void MultiplyStrip(const PackedTask& task, size_t row, size_t strip) {
+void MultiplyStrip(const QuantizedTask& task, size_t row, size_t strip) {
   const int8x16_t table = vld1q_s8(kQ4Values);
   const std::byte* tile = task.strips + strip * task.x.num_tiles * TileBytes(kType);
   RowWalk<kR> walk(task, row);
@@ -131,7 +131,7 @@ void MultiplyStrip(const PackedTask& task, size_t row, size_t strip) {
 /// Strip by strip, so that a strip is read from memory once for all rows; Dot::kRows of them share
 /// its weights.
 template <class Dot, DType kType>
-void MultiplyStrips(const PackedTask& task) {
+void MultiplyStrips(const QuantizedTask& task) {
   for (size_t strip = 0; strip < NumStrips(task.num_outputs); ++strip) {
     size_t row = 0;
     if constexpr (Dot::kRows == 4) {
@@ -143,12 +143,12 @@ void MultiplyStrips(const PackedTask& task) {
 }
 
 template <class Dot>
-void Multiply(const PackedTask& task) {
+void Multiply(const QuantizedTask& task) {
   task.dtype == DType::kQ8_0 ? MultiplyStrips<Dot, DType::kQ8_0>(task)
                              : MultiplyStrips<Dot, DType::kQ4>(task);
 }
 
-/// PackedTarget::multiply_many; step(sum, w, x) does `kMulAdds` in one instruction or few.
+/// QuantizedTarget::multiply_many; step(sum, w, x) does `kMulAdds` in one instruction or few.
 template <size_t kMulAdds, class Step>
 int32_t MultiplyInRegisters(size_t rounds, size_t& num_mul_adds, const Step& step) {
   constexpr size_t kChains = 16;  // more than latency times instructions a cycle
@@ -172,4 +172,4 @@ int32_t MultiplyInRegisters(size_t rounds, size_t& num_mul_adds, const Step& ste
 }  // namespace
 }  // namespace csm::kernels
 
-#endif  // CSM_KERNELS_PACKED_NEON_H_
+#endif  // CSM_KERNELS_QUANTIZED_NEON_H_

@@ -1,5 +1,6 @@
-// PackedTask with AVX-512 and VNNI, whose vpdpbusd adds four products of unsigned and signed bytes
-// to each 32-bit lane: a vector of 64 weights (4 columns of 16 rows) times 4 bytes of x for all.
+// QuantizedTask with AVX-512 and VNNI, whose vpdpbusd adds four products of unsigned and signed
+// bytes to each 32-bit lane: a vector of 64 weights (4 columns of 16 rows) times 4 bytes of x for
+// all.
 //
 // Bound for few rows: bytes of the weights. Strips are read side by side, each from end to end,
 // since a core gets more of the memory's bandwidth the more places it reads (one strip alone: 0.4
@@ -15,11 +16,11 @@
 
 #include <immintrin.h>
 
-#include "kernels/packed_store.h"
+#include "kernels/strip_store.h"
 
 namespace csm::kernels {
 
-void RunPackedAvx512(const PackedTask& task);
+void RunQuantizedAvx512(const QuantizedTask& task);
 int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds);
 
 namespace {
@@ -46,18 +47,24 @@ inline __m512 LoadScales(const std::byte* tile, size_t half) {
 
 constexpr size_t kS = 4;  // strips side by side
 
-// kR rows of x and kS strips on their way through the tiles.
-template <DType kType, size_t kR>
+// kR rows of x and kS strips on their way through the tiles. With kPrefetch they fetch the next
+// strips as well: with 8 rows or more, read 4 at a time, memory would rest while all but the first
+// 4 are computed (8 and 16 rows take 0.91 to 0.95 of the time).
+template <DType kType, size_t kR, bool kPrefetch>
 struct Walk {
   const std::byte* tile[kS];
+  size_t ahead[kS];  // from a tile to what is fetched with it
   const int8_t* q[kR];
   const float* scales[kR];
   const int32_t* corrections[kR];
   __m512 sums[kR][kS];
 
-  Walk(const PackedTask& task, size_t row, size_t strip, size_t step) {
+  Walk(const QuantizedTask& task, size_t row, size_t strip, size_t step) {
     const size_t num_tiles = task.x.num_tiles, num_strips = NumStrips(task.num_outputs);
+    // Each pass over the rows fetches its share of the next strips; 0 is at hand already.
+    const size_t num_passes = (task.x.num_rows + 3) / 4, pass = row / 4;
     for (size_t c = 0; c < kS; ++c) {
+      ahead[c] = c * Smaller(num_passes, kS) / kS == pass ? num_tiles * TileBytes(kType) : 0;
       // Past the last: computed again, not stored.
       const size_t s = Smaller(strip + c * step, num_strips - 1);
       tile[c] = task.strips + s * num_tiles * TileBytes(kType);
@@ -83,7 +90,13 @@ struct Walk {
     for (size_t group = 0; group < 8; ++group) {
       __m512i w[kS];
 #pragma GCC unroll 4
-      for (size_t c = 0; c < kS; ++c) w[c] = LoadGroup<kType>(tile[c], half, group, table);
+      for (size_t c = 0; c < kS; ++c) {
+        w[c] = LoadGroup<kType>(tile[c], half, group, table);
+        if (kPrefetch && (kType == DType::kQ8_0 || half == 0)) {
+          const std::byte* next = tile[c] + ahead[c] + 64 + half * 512 + group * 64;
+          _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+        }
+      }
 #pragma GCC unroll 4
       for (size_t r = 0; r < kR; ++r) {
         const __m512i x = Broadcast4(q[r] + half * kBlock + group * 4);
@@ -114,31 +127,38 @@ struct Walk {
   }
 };
 
-// The rows from `row` on, kR at a time, as long as there are so many, times kS strips that are
-// `step` apart from `strip` on; returns the next row.
+// kR rows from `row` on, times kS strips that are `step` apart from `strip` on.
+template <DType kType, size_t kR, bool kPrefetch>
+void Pass(const QuantizedTask& task, size_t row, size_t strip, size_t step, __m512i table) {
+  Walk<kType, kR, kPrefetch> walk(task, row, strip, step);
+  for (size_t t = 0; t < task.x.num_tiles; ++t) {
+    walk.AddBlock(0, table);
+    walk.AddBlock(1, table);
+    walk.Advance();
+  }
+  for (size_t r = 0; r < kR; ++r) {
+    for (size_t c = 0; c < kS && strip + c * step < NumStrips(task.num_outputs); ++c) {
+      alignas(64) float out[kStripRows];
+      _mm512_store_ps(out, walk.sums[r][c]);
+      StoreStrip(task, row + r, strip + c * step, out);
+    }
+  }
+}
+
+// The rows from `row` on, kR at a time, as long as there are so many; returns the next row.
 template <DType kType, size_t kR>
-size_t Rows(const PackedTask& task, size_t row, size_t strip, size_t step, __m512i table) {
+size_t Rows(const QuantizedTask& task, size_t row, size_t strip, size_t step, __m512i table) {
   for (; row + kR <= task.x.num_rows; row += kR) {
-    Walk<kType, kR> walk(task, row, strip, step);
-    for (size_t t = 0; t < task.x.num_tiles; ++t) {
-      walk.AddBlock(0, table);
-      walk.AddBlock(1, table);
-      walk.Advance();
-    }
-    for (size_t r = 0; r < kR; ++r) {
-      for (size_t c = 0; c < kS && strip + c * step < NumStrips(task.num_outputs); ++c) {
-        alignas(64) float out[kStripRows];
-        _mm512_store_ps(out, walk.sums[r][c]);
-        StoreStrip(task, row + r, strip + c * step, out);
-      }
-    }
+    const bool prefetch = task.x.num_rows > 4 && row / 4 < kS;
+    prefetch ? Pass<kType, kR, true>(task, row, strip, step, table)
+             : Pass<kType, kR, false>(task, row, strip, step, table);
   }
   return row;
 }
 
 // Strips, kS at a time, each for all rows, so that it is read from memory once.
 template <DType kType>
-void Run(const PackedTask& task) {
+void Run(const QuantizedTask& task) {
   alignas(16) uint8_t values[16];
   for (size_t i = 0; i < 16; ++i) values[i] = static_cast<uint8_t>(kQ4Values[i] + 128);
   const __m512i table =
@@ -172,7 +192,7 @@ int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds) {
   return lanes[0];
 }
 
-void RunPackedAvx512(const PackedTask& task) {
+void RunQuantizedAvx512(const QuantizedTask& task) {
   task.dtype == DType::kQ8_0 ? Run<DType::kQ8_0>(task) : Run<DType::kQ4>(task);
 }
 

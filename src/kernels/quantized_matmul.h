@@ -1,7 +1,7 @@
 // Products with quantized weights: activations are rounded to int8 in blocks of 32, products and
 // sums within a block are exact integers.
-#ifndef CSM_KERNELS_PACKED_MATMUL_H_
-#define CSM_KERNELS_PACKED_MATMUL_H_
+#ifndef CSM_KERNELS_QUANTIZED_MATMUL_H_
+#define CSM_KERNELS_QUANTIZED_MATMUL_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -46,26 +46,26 @@ class QuantizedBuffer {
 /// Some strips of a product, for all rows of x. Every output is
 ///   sum over blocks, in order, of fma(float(exact integer dot product), w_scale * x_scale, sum)
 /// and so has the same bits on every instruction set, whatever else is computed along with it.
-struct PackedTask : StripTask {
+struct QuantizedTask : StripTask {
   QuantizedRows x;
 };
 
-using PackedKernel = void (*)(const PackedTask& task);
+using QuantizedKernel = void (*)(const QuantizedTask& task);
 
 /// The specification, in plain loops.
-void RunPackedScalar(const PackedTask& task);
+void RunQuantizedScalar(const QuantizedTask& task);
 
-struct PackedTarget {
+struct QuantizedTarget {
   const char* name;
-  PackedKernel run;
+  QuantizedKernel run;
   /// Multiplies in registers only, as fast as the instructions allow; counts multiply-adds. The
   /// result keeps the work alive. Null for plain loops.
   int32_t (*multiply_many)(size_t rounds, size_t& num_mul_adds);
 };
 
-/// The kernels that this machine can run, best first; the last is RunPackedScalar.
-std::span<const PackedTarget> PackedTargets();
+/// The kernels that this machine can run, best first; the last is RunQuantizedScalar.
+std::span<const QuantizedTarget> QuantizedTargets();
 
 }  // namespace csm::kernels
 
-#endif  // CSM_KERNELS_PACKED_MATMUL_H_
+#endif  // CSM_KERNELS_QUANTIZED_MATMUL_H_

@@ -1,9 +1,11 @@
 // Rounding of activations to int8, and the choice of a kernel by what the processor can do.
-#include "kernels/packed_matmul.h"
+#include "kernels/quantized_matmul.h"
 
 #ifdef __aarch64__
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#else
+#include <cpuid.h>
 #endif
 
 #include <limits>
@@ -12,7 +14,7 @@
 // Highway asks for this order.
 // clang-format off
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/packed_matmul.cc"
+#define HWY_TARGET_INCLUDE "kernels/quantized_matmul.cc"
 #include "kernels/targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
@@ -73,16 +75,31 @@ void Grow(std::vector<T>& buffer, size_t size) {
 }  // namespace
 
 #if HWY_ARCH_X86_64
-void RunPackedAvx512(const PackedTask& task);
+void RunQuantizedAvx512(const QuantizedTask& task);
 int32_t MultiplyManyAvx512(size_t rounds, size_t& num_mul_adds);
-void RunPackedAvx2(const PackedTask& task);
+void RunQuantizedAvx512Vl(const QuantizedTask& task);
+int32_t MultiplyManyAvx512Vl(size_t rounds, size_t& num_mul_adds);
+void RunQuantizedAvxVnni(const QuantizedTask& task);
+int32_t MultiplyManyAvxVnni(size_t rounds, size_t& num_mul_adds);
+void RunQuantizedAvx2(const QuantizedTask& task);
 int32_t MultiplyManyAvx2(size_t rounds, size_t& num_mul_adds);
+
+namespace {
+
+// clang 14 has no name for it to give __builtin_cpu_supports.
+bool HasAvxVnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+         (eax & 1U << 4) != 0;
+}
+
+}  // namespace
 #elif HWY_ARCH_ARM_A64
-void RunPackedI8mm(const PackedTask& task);
+void RunQuantizedI8mm(const QuantizedTask& task);
 int32_t MultiplyManyI8mm(size_t rounds, size_t& num_mul_adds);
-void RunPackedDotprod(const PackedTask& task);
+void RunQuantizedDotprod(const QuantizedTask& task);
 int32_t MultiplyManyDotprod(size_t rounds, size_t& num_mul_adds);
-void RunPackedNeon(const PackedTask& task);
+void RunQuantizedNeon(const QuantizedTask& task);
 int32_t MultiplyManyNeon(size_t rounds, size_t& num_mul_adds);
 #endif
 
@@ -112,27 +129,29 @@ QuantizedRows QuantizedBuffer::Quantize(const RowsView& x, size_t cols, ThreadPo
   return {q_.data(), scales_.data(), corrections_.data(), x.num_rows, num_tiles};
 }
 
-std::span<const PackedTarget> PackedTargets() {
-  static const std::vector<PackedTarget> targets = [] {
-    std::vector<PackedTarget> found;
+std::span<const QuantizedTarget> QuantizedTargets() {
+  static const std::vector<QuantizedTarget> targets = [] {
+    std::vector<QuantizedTarget> found;
 #if HWY_ARCH_X86_64
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl")) {
-      found.push_back({"AVX512_VNNI", RunPackedAvx512, MultiplyManyAvx512});
+      found.push_back({"AVX512_VNNI", RunQuantizedAvx512, MultiplyManyAvx512});
+      found.push_back({"AVX512VL_VNNI", RunQuantizedAvx512Vl, MultiplyManyAvx512Vl});
     }
+    if (HasAvxVnni()) found.push_back({"AVX_VNNI", RunQuantizedAvxVnni, MultiplyManyAvxVnni});
     // No processor has AVX2 without F16C, for which clang 14 has no name here.
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-      found.push_back({"AVX2", RunPackedAvx2, MultiplyManyAvx2});
+      found.push_back({"AVX2", RunQuantizedAvx2, MultiplyManyAvx2});
     }
 #elif HWY_ARCH_ARM_A64
     const bool has_dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
     if (has_dotprod && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0) {
-      found.push_back({"I8MM", RunPackedI8mm, MultiplyManyI8mm});
+      found.push_back({"I8MM", RunQuantizedI8mm, MultiplyManyI8mm});
     }
-    if (has_dotprod) found.push_back({"DOTPROD", RunPackedDotprod, MultiplyManyDotprod});
-    found.push_back({"NEON", RunPackedNeon, MultiplyManyNeon});
+    if (has_dotprod) found.push_back({"DOTPROD", RunQuantizedDotprod, MultiplyManyDotprod});
+    found.push_back({"NEON", RunQuantizedNeon, MultiplyManyNeon});
 #endif
-    found.push_back({"scalar", RunPackedScalar, nullptr});
+    found.push_back({"scalar", RunQuantizedScalar, nullptr});
     return found;
   }();
   return targets;

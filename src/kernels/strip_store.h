@@ -1,8 +1,8 @@
 // Storing the outputs of a strip, alike on all instruction sets.
-#ifndef CSM_KERNELS_PACKED_STORE_H_
-#define CSM_KERNELS_PACKED_STORE_H_
+#ifndef CSM_KERNELS_STRIP_STORE_H_
+#define CSM_KERNELS_STRIP_STORE_H_
 
-#include "kernels/packed_matmul.h"
+#include "kernels/quantized_matmul.h"
 
 namespace csm::kernels {
 
@@ -29,4 +29,4 @@ inline void StoreStrip(const StripTask& task, size_t row, size_t strip, const fl
 }  // namespace
 }  // namespace csm::kernels
 
-#endif  // CSM_KERNELS_PACKED_STORE_H_
+#endif  // CSM_KERNELS_STRIP_STORE_H_
