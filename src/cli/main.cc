@@ -101,6 +101,7 @@ int Main(int argc, char** argv) {
   AddQuantize(app, action);
   AddVoice(app, action);
   AddBench(app, action);
+  AddTraining(app, action);
   try {
     CheckCommand(app, std::span(argv, static_cast<size_t>(argc)).subspan(std::min(argc, 1)));
     app.parse(Arguments(app, argc, argv));

@@ -119,13 +119,18 @@ def decode_audio(model: CsmForConditionalGeneration, codes: Codes) -> torch.Tens
 
 
 def losses(model: CsmForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
-    with torch.no_grad():
-        output = model(**inputs)
+    """The losses, and the norm of the gradient of every parameter that has one."""
+    model.zero_grad()
+    output = model(**inputs)
+    output.loss.backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad()
     return {
         "labels": inputs["labels"],
-        "loss": output.loss,
-        "backbone_loss": output.backbone_loss,
-        "depth_decoder_loss": output.depth_decoder_loss,
+        "loss": output.loss.detach(),
+        "backbone_loss": output.backbone_loss.detach(),
+        "depth_decoder_loss": output.depth_decoder_loss.detach(),
+        "grad_norms": {name: grad.norm() for name, grad in gradients.items() if grad is not None},
     }
 
 

@@ -1,0 +1,33 @@
+# LibTorch, for training: target csm::torch. In CSM_TORCH_DIR is either what `scripts/setup --torch`
+# makes (a Python environment with PyPI's wheel) or an unpacked LibTorch (include/, lib/).
+#
+# Not find_package(Torch): the wheel's own package file wants a CUDA toolkit to compile with, where
+# only the two libraries for the CPU are linked here.
+set(CSM_TORCH_DIR "${PROJECT_SOURCE_DIR}/build/torch" CACHE PATH
+  "With CSM_TORCH: a LibTorch folder, or a Python environment with torch")
+
+file(GLOB torch_candidates
+  "${CSM_TORCH_DIR}" "${CSM_TORCH_DIR}/torch" "${CSM_TORCH_DIR}/lib/python3*/site-packages/torch")
+find_path(CSM_TORCH_INCLUDE torch/csrc/api/include/torch/torch.h
+  PATHS ${torch_candidates} PATH_SUFFIXES include NO_DEFAULT_PATH)
+if(NOT CSM_TORCH_INCLUDE)
+  message(FATAL_ERROR
+    "CSM_TORCH is ON, but there is no LibTorch in ${CSM_TORCH_DIR}: run scripts/setup --torch, or "
+    "set CSM_TORCH_DIR to a LibTorch folder")
+endif()
+get_filename_component(torch_root "${CSM_TORCH_INCLUDE}" DIRECTORY)
+set(CSM_TORCH_LIBRARY_DIR "${torch_root}/lib")
+if(NOT EXISTS "${CSM_TORCH_LIBRARY_DIR}/libtorch_cpu.so")
+  message(FATAL_ERROR "${torch_root} holds LibTorch's headers but no lib/libtorch_cpu.so")
+endif()
+
+add_library(csm_torch_libraries INTERFACE)
+add_library(csm::torch ALIAS csm_torch_libraries)
+# After the system's folders: the wheel holds headers of {fmt} too, of another version.
+target_compile_options(csm_torch_libraries INTERFACE
+  "SHELL:-idirafter \"${CSM_TORCH_INCLUDE}\""
+  "SHELL:-idirafter \"${CSM_TORCH_INCLUDE}/torch/csrc/api/include\"")
+# Of the libraries that these need (CUDA's runtime), their own RPATH says where they are.
+target_link_libraries(csm_torch_libraries INTERFACE
+  "${CSM_TORCH_LIBRARY_DIR}/libtorch_cpu.so" "${CSM_TORCH_LIBRARY_DIR}/libc10.so")
+target_link_options(csm_torch_libraries INTERFACE "LINKER:--allow-shlib-undefined")

@@ -1,0 +1,13 @@
+// The subcommands of training, in builds with LibTorch.
+#ifndef CSM_CLI_TRAINING_COMMANDS_H_
+#define CSM_CLI_TRAINING_COMMANDS_H_
+
+#include "cli/commands.h"
+
+namespace csm::cli {
+
+void AddEval(CLI::App& app, Action& action);
+
+}  // namespace csm::cli
+
+#endif  // CSM_CLI_TRAINING_COMMANDS_H_

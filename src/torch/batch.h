@@ -1,0 +1,31 @@
+// From labelled rows to the tensors that training computes on.
+#ifndef CSM_TORCH_BATCH_H_
+#define CSM_TORCH_BATCH_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "torch/modules.h"
+
+namespace csm::train {
+
+/// A conversation ready for training.
+struct Sample {
+  std::vector<int32_t> input_ids;  ///< one audio_token_id a frame of audio
+  std::vector<int32_t> labels;  ///< like input_ids: the id, or text::kIgnore, text::kBackboneOnly
+  Codes frames;                 ///< of all its turns
+};
+
+/// Throws ArgumentError for a sample that does not fit the model.
+void CheckSample(const Sample& sample, const CsmConfig& config);
+
+/// HF's rules: code 0 of a labelled position is predicted from the position before (a row's first
+/// is never a target), the other codes, unless kBackboneOnly, from the backbone's state there (for
+/// a row's first position, as HF indexes, the last). Throws ArgumentError if there is nothing to
+/// learn for one of the two.
+Batch MakeBatch(std::span<const Sample> samples, const CsmConfig& config);
+
+}  // namespace csm::train
+
+#endif  // CSM_TORCH_BATCH_H_

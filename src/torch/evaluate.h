@@ -1,0 +1,39 @@
+// The training losses of a model on conversations, and their gradients: `csm eval`.
+#ifndef CSM_TORCH_EVALUATE_H_
+#define CSM_TORCH_EVALUATE_H_
+
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+
+#include "csm/csm.hpp"
+
+namespace csm::train {
+
+/// The turns whose audio is learnt; the others are context.
+enum class TrainOn { kAll, kLast };
+
+struct EvalOptions {
+  TrainOn train_on = TrainOn::kAll;
+  bool grad_norms = false;
+  bool parse_special = false;
+  int num_threads = 0;  ///< 0: one per physical core that this process may use
+};
+
+struct EvalResult {
+  double backbone_loss = 0;
+  double depth_decoder_loss = 0;
+  std::map<std::string, double> grad_norms;  ///< of each parameter, by its tensor's name
+
+  double loss() const { return backbone_loss + depth_decoder_loss; }
+};
+
+/// The losses of all conversations as one batch, in f32. Throws ArgumentError if a conversation has
+/// no audio to learn.
+EvalResult Evaluate(const std::filesystem::path& model, std::span<const Conversation> conversations,
+                    const EvalOptions& options);
+
+}  // namespace csm::train
+
+#endif  // CSM_TORCH_EVALUATE_H_

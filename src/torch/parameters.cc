@@ -1,0 +1,56 @@
+#include "torch/parameters.h"
+
+#include "base/error.h"
+#include "checkpoint/csm_tensors.h"
+#include "checkpoint/tensor_values.h"
+
+namespace csm::train {
+namespace {
+
+DType Counterpart(torch::ScalarType dtype) {
+  switch (dtype) {
+    case torch::kBFloat16:
+      return DType::kBF16;
+    case torch::kHalf:
+      return DType::kF16;
+    default:
+      return DType::kF32;
+  }
+}
+
+// The tensor that holds a parameter: tied code embeddings go by either name.
+std::string StoredName(const checkpoint::CsmCheckpoint& checkpoint, const std::string& parameter) {
+  if (parameter == checkpoint::kBackboneCodeEmbedding) return checkpoint.code_embeddings.backbone;
+  if (parameter == checkpoint::kDepthCodeEmbedding) {
+    return checkpoint.code_embeddings.depth_decoder;
+  }
+  return parameter;
+}
+
+}  // namespace
+
+CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoint,
+                                      torch::ScalarType dtype, torch::Device device) {
+  if (checkpoint.tensors->HasTransposedHeads()) {
+    Fail<ArgumentError>("{} is a GGUF file, made for speaking: train the checkpoint it came from",
+                        checkpoint.dir.string());
+  }
+  CsmConfig config = checkpoint.config;
+  // As transformers does: what the config ties is yet two tables if a checkpoint holds two.
+  config.tie_codebooks_embeddings =
+      checkpoint.code_embeddings.backbone == checkpoint.code_embeddings.depth_decoder;
+  CsmForConditionalGeneration model(config);
+  const torch::NoGradGuard no_grad;
+  model->to(dtype);  // holds nothing yet
+  for (auto& item : model->named_parameters()) {
+    const checkpoint::TensorView* stored =
+        checkpoint.tensors->Find(StoredName(checkpoint, item.key()));
+    checkpoint::ConvertElements(*stored, 0, checkpoint::NumElements(*stored),
+                                item.value().data_ptr(), Counterpart(dtype));
+    checkpoint.tensors->Release(*stored);
+  }
+  model->to(device);
+  return model;
+}
+
+}  // namespace csm::train
