@@ -3,6 +3,9 @@
 
 namespace csm::cli {
 
-void AddTraining(CLI::App& app, Action& action) { AddEval(app, action); }
+void AddTraining(CLI::App& app, Action& action) {
+  AddEval(app, action);
+  AddTrain(app, action);
+}
 
 }  // namespace csm::cli

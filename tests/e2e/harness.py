@@ -115,12 +115,16 @@ class Safetensors:
         self.header = json.loads(data[8 : 8 + size])
         self.body = bytearray(data[8 + size :])
 
+    def raw(self, name):
+        """Bytes of a tensor."""
+        begin, end = self.header[name]["data_offsets"]
+        return bytes(self.body[begin:end])
+
     def floats(self, name):
         """Values of an F32 tensor."""
         assert self.header[name]["dtype"] == "F32", self.header[name]
-        begin, end = self.header[name]["data_offsets"]
         values = array.array("f")
-        values.frombytes(bytes(self.body[begin:end]))
+        values.frombytes(self.raw(name))
         return values.tolist()
 
     def save(self, path):

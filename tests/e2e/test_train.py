@@ -1,11 +1,15 @@
-"""csm eval, and what a build without LibTorch says instead."""
+"""csm eval and csm train, and what a build without LibTorch says instead."""
 
 import json
 import os
+import shutil
+import signal
+import time
 import unittest
 
-from harness import TINY, CsmTest, load_json, scenarios
+from harness import TINY, CsmTest, Safetensors, load_json, scenarios
 
+TALK = TINY / "training" / "conversation.json"
 HAS_TORCH = os.environ["CSM_TORCH"] == "1"
 with_torch = unittest.skipUnless(HAS_TORCH, "a build without LibTorch")
 
@@ -13,7 +17,7 @@ with_torch = unittest.skipUnless(HAS_TORCH, "a build without LibTorch")
 class WithoutTorch(CsmTest):
     @unittest.skipIf(HAS_TORCH, "a build with LibTorch")
     def test_one_sentence_names_the_way(self):
-        for arguments in (["eval"], ["eval", "--model", TINY, "--json"]):
+        for arguments in (["eval"], ["eval", "--model", TINY, "--json"], ["train", "--model", TINY]):
             said = self.fails(*arguments)
             self.assertIn("scripts/setup --torch", said)
             self.assertIn("--preset release-torch", said)
@@ -43,22 +47,21 @@ class Eval(CsmTest):
 
     def test_last_turn_alone(self):
         """The last turn's loss with the others as context is not that of all turns."""
-        conversation = TINY / "training" / "conversation.json"
-        every, last = self.eval(TINY, conversation), self.eval(TINY, conversation, "--train-on", "last")
+        every, last = self.eval(TINY, TALK), self.eval(TINY, TALK, "--train-on", "last")
         self.assertNotIn("grad_norms", every)
         self.assertNotAlmostEqual(every["loss"], last["loss"], places=3)
         # Turns of one: nothing is left out.
         turns = self.out / "turns.json"
-        first = [[row[-1]] for row in load_json(conversation)]
+        first = [[row[-1]] for row in load_json(TALK)]
         for (turn,) in first:
             for item in turn["content"]:
                 if "path" in item:
-                    item["path"] = str(conversation.parent / item["path"])
+                    item["path"] = str(TALK.parent / item["path"])
         turns.write_text(json.dumps(first))
         self.assertEqual(self.eval(TINY, turns), self.eval(TINY, turns, "--train-on", "last"))
 
     def test_text(self):
-        out, _ = self.csm("eval", "--model", TINY, "--conversation", TINY / "training" / "conversation.json")
+        out, _ = self.csm("eval", "--model", TINY, "--conversation", TALK)
         self.assertRegex(out.decode(), r"^loss \d+\.\d+: backbone \d+\.\d+, depth decoder \d+\.\d+\n$")
 
     def test_nothing_to_learn(self):
@@ -71,5 +74,120 @@ class Eval(CsmTest):
     def test_a_gguf_file_is_refused(self):
         file = self.out / "a.gguf"
         self.csm("quantize", "--model", TINY, "--type", "q8_0", "--output", file)
-        conversation = TINY / "training" / "conversation.json"
-        self.assertIn("GGUF", self.fails("eval", "--model", file, "--conversation", conversation))
+        self.assertIn("GGUF", self.fails("eval", "--model", file, "--conversation", TALK))
+
+
+@with_torch
+class Train(CsmTest):
+    def arguments(self, output, *more, rate="1e-3"):
+        arguments = ["train", "--model", TINY, "--train-data", TALK, "--output", self.out / output]
+        arguments += ["--logging-steps", "1", "--per-device-train-batch-size", "1"]
+        return [*arguments, "--learning-rate", rate, *more]
+
+    def metrics(self, output):
+        lines = (self.out / output / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def test_it_learns(self):
+        _, err = self.csm(*self.arguments("run", "--max-steps", "40", "--eval-data", TALK, "--save-steps", "20"))
+        self.assertIn("evaluation loss", err)
+        evaluations = [line for line in self.metrics("run") if "eval_loss" in line]
+        self.assertEqual([line["step"] for line in evaluations], [20, 40])
+        model = self.out / "run" / "model"
+        before, after = (
+            json.loads(self.csm("eval", "--model", m, "--conversation", TALK, "--json")[0])["loss"]
+            for m in (TINY, model)
+        )
+        self.assertLess(after, 0.6 * before)
+        # The model is stored in 16 bits, as the one it began with, so its loss is only near.
+        self.assertAlmostEqual(after, evaluations[-1]["eval_loss"], delta=0.01 * after)
+        self.csm("generate", "--model", model, "--text", "Hello.", "--output", self.out / "a.wav")
+
+    def test_resuming_goes_on_exactly(self):
+        more = ["--max-steps", "20", "--save-steps", "10"]
+        self.csm(*self.arguments("whole", *more))
+        (self.out / "half").mkdir()
+        shutil.copytree(self.out / "whole" / "checkpoint-10", self.out / "half" / "checkpoint-10")
+        shutil.copy(self.out / "whole" / "metrics.jsonl", self.out / "half")
+        self.csm(*self.arguments("half", *more, "--resume"))
+        for file in ("model.safetensors", "optimizer.safetensors"):
+            whole, half = (self.out / run / "checkpoint-20" / file for run in ("whole", "half"))
+            self.assertEqual(whole.read_bytes(), half.read_bytes(), file)
+        losses = [[(line["step"], line["loss"]) for line in self.metrics(run)] for run in ("whole", "half")]
+        self.assertEqual(*losses)
+        self.assertIn("other batches", self.fails(*self.arguments("half", "--resume", "--seed", "1")))
+
+    def test_checkpoints_are_kept_and_removed(self):
+        more = ["--max-steps", "6", "--save-steps", "1", "--eval-data", TALK, "--save-total-limit", "2"]
+        self.csm(*self.arguments("run", *more, "--lr-scheduler-type", "constant", rate="3"))  # it only gets worse
+        found = {folder.name for folder in (self.out / "run").glob("checkpoint-*")}
+        best = load_json(self.out / "run" / "checkpoint-6" / "trainer_state.json")["best_step"]
+        self.assertLess(best, 5)
+        self.assertEqual(found, {f"checkpoint-{best}", "checkpoint-6"})
+
+    def test_an_interrupted_run_is_saved(self):
+        process = self.start(*self.arguments("run", "--max-steps", "1000000", "--save-steps", "1000000"))
+        metrics = self.out / "run" / "metrics.jsonl"
+        limit = time.monotonic() + 60
+        while not (metrics.exists() and metrics.read_text().count("\n") > 2):
+            self.assertLess(time.monotonic(), limit)
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertIn(b"--resume", err)
+        (saved,) = (self.out / "run").glob("checkpoint-*")
+        step = load_json(saved / "trainer_state.json")["step"]
+        self.csm(*self.arguments("run", "--resume", "--max-steps", str(step + 2)))
+        self.assertEqual(self.metrics("run")[-1]["step"], step + 2)
+
+    def test_frozen_tensors_stay(self):
+        self.csm(*self.arguments("run", "--max-steps", "3", "--freeze", "^(backbone_model|embed_text)"))
+        before = Safetensors(TINY / "model.safetensors")
+        after = Safetensors(self.out / "run" / "model" / "model.safetensors")
+        for name, moves in (("backbone_model.layers.0.mlp.up_proj.weight", False), ("lm_head.weight", True)):
+            self.assertEqual(before.raw(name) != after.raw(name), moves, name)
+        self.assertIn("no parameter", self.fails(*self.arguments("other", "--freeze", "nothing")))
+
+    def test_options_from_a_file(self):
+        config = self.out / "options.json"
+        config.write_text(json.dumps({"max_steps": 5, "learning_rate": 0.5, "bf16": True, "warmup_ratio": 0.4}))
+        self.csm(*self.arguments("run", "--config", config))  # the flag's learning rate prevails
+        rates = [line["learning_rate"] for line in self.metrics("run")]
+        for actual, expected in zip(rates, [0, 5e-4, 1e-3, 2e-3 / 3, 1e-3 / 3], strict=True):
+            self.assertAlmostEqual(actual, expected)
+        for bad, word in (({"max_step": 5}, "max_step"), ({"max_steps": "5"}, "max_steps"), ([], "object")):
+            config.write_text(json.dumps(bad))
+            self.assertIn(word, self.fails(*self.arguments("other", "--config", config)))
+        self.assertFalse((self.out / "other").exists())
+
+    def test_a_loss_that_is_not_finite(self):
+        arguments = self.arguments("run", "--max-steps", "50", rate="1e30")
+        self.assertIn("the loss is", self.csm(*arguments, status=1)[1].splitlines()[-1])
+        self.assertFalse((self.out / "run" / "model").exists())
+
+    def test_what_cannot_be_learnt_is_left_out(self):
+        good = load_json(TALK)
+        for message in (message for row in good for message in row):
+            for item in message["content"]:
+                if "path" in item:
+                    item["path"] = str(TALK.parent / item["path"])
+        (self.out / "noise.wav").write_bytes(b"no audio")
+        broken = [{"role": "0", "content": [{"type": "text", "text": "a"}, {"type": "audio", "path": "noise.wav"}]}]
+        silent = [{"role": "0", "content": [{"type": "text", "text": "a"}]}]
+        lines = self.out / "talk.jsonl"
+        lines.write_text("\n".join(json.dumps(each) for each in (good[0], broken, silent, good[1])) + "\n")
+        arguments = ["train", "--model", TINY, "--train-data", lines, "--output", self.out / "run"]
+        _, err = self.csm(*arguments, "--max-steps", "1")
+        self.assertIn("conversation 1 left out", err)
+        self.assertIn("conversation 2 left out", err)
+        self.assertEqual(load_json(self.out / "run" / "checkpoint-1" / "trainer_state.json")["options"]["num_samples"], 2)
+        self.assertIn("holds a run already", self.fails(*arguments))
+        lines.write_text(json.dumps(good[0]) + "\n{\n")
+        self.assertIn("line 2", self.fails(*arguments[:-1], self.out / "other"))
+        lines.write_text(json.dumps(silent))
+        _, err = self.csm(*arguments[:-1], self.out / "other", status=1)
+        self.assertIn("no conversation to learn from", err.splitlines()[-1])
+
+    def test_nothing_to_resume(self):
+        self.assertIn("no checkpoint", self.fails(*self.arguments("run", "--resume")))

@@ -1,0 +1,126 @@
+// csm train: a checkpoint learns from conversations.
+#include <memory>
+#include <optional>
+
+#include "cli/interrupt.h"
+#include "cli/messages.h"
+#include "cli/model_options.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/train_settings.h"
+#include "cli/training_commands.h"
+#include "torch/trainer.h"
+
+namespace csm::cli {
+namespace {
+
+constexpr const char* kFooter =
+    R"(Writes into the output folder:
+  checkpoint-N/   a whole model, and what is needed to go on from step N (--resume)
+  metrics.jsonl   losses, learning rate and speed, a line every logging_steps
+  model/          the model at the end; every command takes it as --model
+
+Ctrl-C saves a checkpoint and ends.)";
+
+struct TrainCommand {
+  ModelOptions model;
+  train::TrainRequest request;
+  TrainSettings settings;
+  std::string train_data, eval_data, output, dtype;
+  bool quiet = false;
+};
+
+// What a run shows: a bar on a terminal, lines otherwise.
+class Display {
+ public:
+  explicit Display(bool quiet) : quiet_(quiet) {}
+
+  train::TrainCallbacks Callbacks() {
+    train::TrainCallbacks callbacks;
+    callbacks.is_cancelled = IsInterrupted;
+    callbacks.on_encode = [this](int64_t done, int64_t total) {
+      if (!encoding_) encoding_.emplace("csm: encoding", "conversations", total, quiet_);
+      encoding_->Update(done);
+      if (done == total) encoding_.reset();
+    };
+    callbacks.on_note = [this](const std::string& sentence) { Line("{}", sentence); };
+    callbacks.on_step = [this](int64_t step, int64_t total) {
+      if (!steps_) steps_.emplace("csm: training", "steps", total, quiet_);
+      steps_->Update(step);
+      if (step == total) steps_.reset();
+    };
+    callbacks.on_log = [this](const train::StepMetrics& m) {
+      if (quiet_) return;
+      Line(
+          "step {}: loss {:.4f} (backbone {:.4f}, depth decoder {:.4f}), gradients {:.3f}, rate "
+          "{:.2e}, {:.1f} frames/s",
+          m.step, m.backbone_loss + m.depth_decoder_loss, m.backbone_loss, m.depth_decoder_loss,
+          m.grad_norm, m.learning_rate, m.frames_per_second);
+    };
+    callbacks.on_eval = [this](int64_t step, double loss, double backbone, double depth) {
+      Line("step {}: evaluation loss {:.4f} (backbone {:.4f}, depth decoder {:.4f})", step, loss,
+           backbone, depth);
+    };
+    callbacks.on_save = [this](const std::filesystem::path& dir) {
+      Line("saved {}", dir.string());
+    };
+    return callbacks;
+  }
+
+ private:
+  template <typename... Args>
+  void Line(fmt::format_string<Args...> format, Args&&... args) {
+    if (steps_) steps_->Finish();
+    if (encoding_) encoding_->Finish();
+    Say(format, std::forward<Args>(args)...);
+  }
+
+  bool quiet_;
+  std::optional<Progress> encoding_, steps_;
+};
+
+int Run(TrainCommand& command) {
+  train::TrainRequest& request = command.request;
+  request.options = command.settings.Read();
+  request.model = command.model.Dir();
+  request.train_data = command.train_data;
+  request.eval_data = command.eval_data;
+  request.output = command.output;
+  request.num_threads = command.model.Threads().num_threads();
+  if (!command.dtype.empty()) request.save_dtype = ParseDType(command.dtype);
+  const InterruptGuard guard;
+  Display display(command.quiet);
+  const train::TrainResult result = train::Train(request, display.Callbacks());
+  if (!result.is_complete) {
+    if (result.step > 0) Say("step {} is saved: go on with --resume", result.step);
+    return ReportInterrupted();
+  }
+  Say("{} steps; the model is {}", result.step, result.model.string());
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddTrain(CLI::App& app, Action& action) {
+  auto command = std::make_shared<TrainCommand>();
+  CLI::App* sub = app.add_subcommand("train", "Train a checkpoint on conversations");
+  sub->footer(kFooter);
+  command->model.AddModelTo(*sub);
+  sub->add_option("--train-data", command->train_data,
+                  "Conversations in Hugging Face's chat form: a JSON list, or a\n"
+                  ".jsonl file with one a line")
+      ->type_name("FILE")
+      ->required();
+  sub->add_option("--eval-data", command->eval_data, "The same, to measure on")->type_name("FILE");
+  sub->add_option("--output", command->output, "Folder of the run")->type_name("DIR")->required();
+  sub->add_flag("--resume", command->request.resume,
+                "Go on from the last checkpoint in the output folder");
+  AddTypeTo(*sub, "--dtype", command->dtype, {"f32", "f16", "bf16"},
+            "Type of the final model's matrices (default: as in --model)");
+  sub->add_flag("--quiet", command->quiet, "No progress, no losses");
+  command->model.AddThreadsTo(*sub);
+  command->settings.AddTo(*sub);
+  sub->callback([command, &action] { action = [command] { return Run(*command); }; });
+}
+
+}  // namespace csm::cli

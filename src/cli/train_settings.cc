@@ -1,0 +1,123 @@
+#include "cli/train_settings.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <stdexcept>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "checkpoint/config_reader.h"
+
+namespace csm::cli {
+namespace {
+
+struct FieldHelp {
+  std::string_view field, type, text, group;
+};
+
+constexpr std::array kHelp = {
+    FieldHelp{"num_train_epochs", "X", "Times that every conversation is seen", "Length"},
+    FieldHelp{"max_steps", "N", "Above 0: steps in all, instead of epochs", "Length"},
+    FieldHelp{"per_device_train_batch_size", "N", "Conversations that go through together", "Step"},
+    FieldHelp{"per_device_eval_batch_size", "N", "The same in evaluation", "Step"},
+    FieldHelp{"gradient_accumulation_steps", "N", "Batches that make up a step", "Step"},
+    FieldHelp{"learning_rate", "X", "The largest", "Optimiser (AdamW)"},
+    FieldHelp{"lr_scheduler_type", "NAME", "linear, cosine, constant, constant_with_warmup",
+              "Optimiser (AdamW)"},
+    FieldHelp{"warmup_ratio", "X", "Share of the steps in which the rate rises from 0",
+              "Optimiser (AdamW)"},
+    FieldHelp{"warmup_steps", "N", "Above 0: their number instead", "Optimiser (AdamW)"},
+    FieldHelp{"weight_decay", "X", "Of matrices; norms and biases do not decay",
+              "Optimiser (AdamW)"},
+    FieldHelp{"adam_beta1", "X", "Decay of the gradients' mean", "Optimiser (AdamW)"},
+    FieldHelp{"adam_beta2", "X", "Decay of their squares' mean", "Optimiser (AdamW)"},
+    FieldHelp{"adam_epsilon", "X", "What is added to its root", "Optimiser (AdamW)"},
+    FieldHelp{"max_grad_norm", "X", "Larger gradients are scaled to it; 0: none is",
+              "Optimiser (AdamW)"},
+    FieldHelp{"logging_steps", "N", "Steps from line to line of metrics.jsonl", "Run"},
+    FieldHelp{"eval_steps", "N", "Steps from evaluation to evaluation; 0: with checkpoints", "Run"},
+    FieldHelp{"save_steps", "N", "Steps from checkpoint to checkpoint", "Run"},
+    FieldHelp{"save_total_limit", "N", "Checkpoints kept beside the best; 0: all", "Run"},
+    FieldHelp{"seed", "N", "Of the order of conversations and of the frames drawn", "Run"},
+    FieldHelp{"bf16", "", "Products in bf16; weights and optimiser stay in f32", "Step"},
+    FieldHelp{"depth_decoder_labels_ratio", "X",
+              "Share of the frames that the depth decoder learns, drawn anew\nfor each step",
+              "Step"},
+    FieldHelp{"train_on", "all|last", "Turns whose audio is learnt; the others are context",
+              "Step"},
+    FieldHelp{"freeze", "REGEX", "Tensors that stay as they are, by their names", "Step"},
+};
+
+const FieldHelp& HelpOf(std::string_view field) {
+  const auto help = std::find_if(kHelp.begin(), kHelp.end(),
+                                 [&](const FieldHelp& h) { return h.field == field; });
+  if (help == kHelp.end()) throw std::logic_error(fmt::format("{} has no help text", field));
+  return *help;
+}
+
+// "--learning-rate,--learning_rate": this program's spelling and HF's.
+std::string OptionNames(std::string_view field) {
+  std::string dashed(field);
+  std::replace(dashed.begin(), dashed.end(), '_', '-');
+  return dashed == field ? fmt::format("--{}", field) : fmt::format("--{},--{}", dashed, field);
+}
+
+void CheckKeys(const Json& json, const std::string& file) {
+  std::set<std::string, std::less<>> fields;
+  const train::TrainOptions defaults;
+  train::TrainOptions::visit_fields(
+      defaults, [&](std::string_view name, const auto&) { fields.emplace(name); });
+  for (const auto& [key, value] : json.items()) {
+    if (!fields.contains(key)) {
+      Fail<FormatError>("{}: there is no option '{}'; there are {}", file, key,
+                        fmt::join(fields, ", "));
+    }
+  }
+}
+
+}  // namespace
+
+void TrainSettings::AddTo(CLI::App& command) {
+  command
+      .add_option("--config", file_,
+                  "JSON object of the options below by the names that Hugging\n"
+                  "Face's TrainingArguments have; flags prevail over it")
+      ->type_name("FILE");
+  train::TrainOptions::visit_fields(flags_, [&](std::string_view name, auto& value) {
+    const FieldHelp& help = HelpOf(name);
+    CLI::Option* option = nullptr;
+    if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, bool>) {
+      option = command.add_flag(OptionNames(name), value);
+    } else {
+      option = command.add_option(OptionNames(name), value)->type_name(std::string(help.type));
+      option->capture_default_str();
+    }
+    option->description(std::string(help.text))->group(std::string(help.group));
+    given_[std::string(name)] = option;
+  });
+}
+
+train::TrainOptions TrainSettings::Read() const {
+  train::TrainOptions options;
+  if (!file_.empty()) {
+    const Json json = ParseJsonFile(file_);
+    if (!json.is_object()) {
+      Fail<FormatError>("{} holds {}; it should be an object of options", file_,
+                        JsonTypeName(json));
+    }
+    CheckKeys(json, file_);
+    train::TrainOptions::visit_fields(options, checkpoint::FieldReader(json, {.file = file_}));
+  }
+  Json flags;
+  train::TrainOptions::visit_fields(flags_, [&](std::string_view name, const auto& value) {
+    if (given_.find(name)->second->count() > 0) flags[std::string(name)] = value;
+  });
+  if (!flags.empty()) {
+    train::TrainOptions::visit_fields(options, checkpoint::FieldReader(flags, {.file = "flags"}));
+  }
+  options.Validate();
+  return options;
+}
+
+}  // namespace csm::cli

@@ -1,0 +1,71 @@
+#include "torch/adamw.h"
+
+#include <ATen/ops/_fused_adamw.h>
+
+namespace csm::train {
+
+AdamW::AdamW(const torch::nn::Module& model, const TrainOptions& options) : options_(options) {
+  for (const auto& item : model.named_parameters()) {
+    const torch::Tensor& parameter = item.value();
+    if (!parameter.requires_grad()) continue;
+    items_.push_back({item.key(), parameter, torch::zeros_like(parameter),
+                      torch::zeros_like(parameter), torch::zeros({}, parameter.device()),
+                      parameter.dim() > 1});
+  }
+}
+
+void AdamW::Step(double learning_rate) {
+  const torch::NoGradGuard no_grad;
+  StepSome(true, learning_rate);
+  StepSome(false, learning_rate);
+}
+
+void AdamW::StepSome(bool decays, double learning_rate) {
+  std::vector<torch::Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
+  for (Item& item : items_) {
+    if (item.decays != decays || !item.parameter.grad().defined()) continue;
+    item.step += 1;
+    parameters.push_back(item.parameter);
+    gradients.push_back(item.parameter.grad());
+    exp_avgs.push_back(item.exp_avg);
+    exp_avg_sqs.push_back(item.exp_avg_sq);
+    steps.push_back(item.step);
+  }
+  if (parameters.empty()) return;
+  at::_fused_adamw_(parameters, gradients, exp_avgs, exp_avg_sqs, /*max_exp_avg_sqs=*/{}, steps,
+                    learning_rate, options_.adam_beta1, options_.adam_beta2,
+                    decays ? options_.weight_decay : 0.0, options_.adam_epsilon,
+                    /*amsgrad=*/false, /*maximize=*/false);
+}
+
+void AdamW::ZeroGrad() {
+  for (Item& item : items_) item.parameter.mutable_grad().reset();
+}
+
+double AdamW::ClipGradients(double max_norm) {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> norms;
+  for (const Item& item : items_) {
+    if (item.parameter.grad().defined()) norms.push_back(item.parameter.grad().norm());
+  }
+  const auto total = torch::stack(norms).norm().item<double>();
+  const double scale = max_norm / (total + 1e-6);  // as torch's clip_grad_norm_
+  if (max_norm > 0 && scale < 1) {
+    for (Item& item : items_) {
+      if (item.parameter.grad().defined()) item.parameter.mutable_grad().mul_(scale);
+    }
+  }
+  return total;
+}
+
+std::vector<std::pair<std::string, torch::Tensor>> AdamW::State() const {
+  std::vector<std::pair<std::string, torch::Tensor>> state;
+  for (const Item& item : items_) {
+    state.emplace_back("exp_avg." + item.name, item.exp_avg);
+    state.emplace_back("exp_avg_sq." + item.name, item.exp_avg_sq);
+    state.emplace_back("step." + item.name, item.step);
+  }
+  return state;
+}
+
+}  // namespace csm::train

@@ -1,0 +1,44 @@
+// AdamW whose whole state is a few tensors, so that it can be saved and resumed to the bit.
+#ifndef CSM_TORCH_ADAMW_H_
+#define CSM_TORCH_ADAMW_H_
+
+#include <torch/torch.h>
+
+#include <string>
+#include <vector>
+
+#include "torch/train_options.h"
+
+namespace csm::train {
+
+/// The parameters that learn, by name, and their moments. Decay goes to matrices only, as in HF's
+/// Trainer: not to norms and biases.
+class AdamW {
+ public:
+  AdamW(const torch::nn::Module& model, const TrainOptions& options);
+
+  /// One step with the gradients there are; a parameter without one stays as it is.
+  void Step(double learning_rate);
+  void ZeroGrad();
+  /// The norm of all gradients together, which are scaled to max_norm if it is larger; 0: never.
+  double ClipGradients(double max_norm);
+
+  /// Every tensor of the state by name: exp_avg.NAME, exp_avg_sq.NAME, step.NAME.
+  std::vector<std::pair<std::string, torch::Tensor>> State() const;
+  size_t num_parameters() const { return items_.size(); }
+
+ private:
+  struct Item {
+    std::string name;
+    torch::Tensor parameter, exp_avg, exp_avg_sq, step;
+    bool decays;
+  };
+  void StepSome(bool decays, double learning_rate);
+
+  TrainOptions options_;
+  std::vector<Item> items_;
+};
+
+}  // namespace csm::train
+
+#endif  // CSM_TORCH_ADAMW_H_

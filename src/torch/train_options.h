@@ -1,0 +1,74 @@
+// What `csm train` can be told, in the words of Hugging Face's TrainingArguments.
+#ifndef CSM_TORCH_TRAIN_OPTIONS_H_
+#define CSM_TORCH_TRAIN_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace csm::train {
+
+/// Defaults are HF Trainer's, but for saving (2 checkpoints are kept, there all) and logging (every
+/// 10 steps, there 500), and for the depth decoder, which learns a sixteenth of the frames, as the
+/// model's authors trained it.
+struct TrainOptions {
+  double num_train_epochs = 3;
+  int64_t max_steps = -1;  ///< above 0: instead of num_train_epochs
+  int64_t per_device_train_batch_size = 8;
+  int64_t per_device_eval_batch_size = 8;
+  int64_t gradient_accumulation_steps = 1;
+  double learning_rate = 5e-5;
+  std::string lr_scheduler_type = "linear";
+  double warmup_ratio = 0;
+  int64_t warmup_steps = 0;  ///< above 0: instead of warmup_ratio
+  double weight_decay = 0;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double max_grad_norm = 1;  ///< 0: gradients are not clipped
+  int64_t logging_steps = 10;
+  int64_t eval_steps = 0;  ///< 0: with every checkpoint
+  int64_t save_steps = 500;
+  int64_t save_total_limit = 2;  ///< 0: all are kept
+  int64_t seed = 42;
+  bool bf16 = false;  ///< autocast; weights and optimiser stay in f32
+  double depth_decoder_labels_ratio = 1.0 / 16;
+  std::string train_on = "all";
+  std::string freeze = "";  ///< parameters whose names match this regular expression stay
+
+  template <typename Self, typename Visitor>
+  static void visit_fields(Self& self, Visitor&& visit) {
+    visit("num_train_epochs", self.num_train_epochs);
+    visit("max_steps", self.max_steps);
+    visit("per_device_train_batch_size", self.per_device_train_batch_size);
+    visit("per_device_eval_batch_size", self.per_device_eval_batch_size);
+    visit("gradient_accumulation_steps", self.gradient_accumulation_steps);
+    visit("learning_rate", self.learning_rate);
+    visit("lr_scheduler_type", self.lr_scheduler_type);
+    visit("warmup_ratio", self.warmup_ratio);
+    visit("warmup_steps", self.warmup_steps);
+    visit("weight_decay", self.weight_decay);
+    visit("adam_beta1", self.adam_beta1);
+    visit("adam_beta2", self.adam_beta2);
+    visit("adam_epsilon", self.adam_epsilon);
+    visit("max_grad_norm", self.max_grad_norm);
+    visit("logging_steps", self.logging_steps);
+    visit("eval_steps", self.eval_steps);
+    visit("save_steps", self.save_steps);
+    visit("save_total_limit", self.save_total_limit);
+    visit("seed", self.seed);
+    visit("bf16", self.bf16);
+    visit("depth_decoder_labels_ratio", self.depth_decoder_labels_ratio);
+    visit("train_on", self.train_on);
+    visit("freeze", self.freeze);
+  }
+  /// Throws ArgumentError naming the first option out of range.
+  void Validate() const;
+};
+
+/// The learning rate of step `step` (from 0) of `num_steps`, as transformers' schedulers have it.
+double LearningRate(const TrainOptions& options, int64_t step, int64_t num_steps);
+
+}  // namespace csm::train
+
+#endif  // CSM_TORCH_TRAIN_OPTIONS_H_

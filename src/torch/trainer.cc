@@ -1,0 +1,336 @@
+#include "torch/trainer.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+
+#include <cmath>
+#include <fstream>
+#include <regex>
+
+#include "base/atomic_file.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "torch/dataset.h"
+#include "torch/parameters.h"
+#include "torch/sampler.h"
+#include "torch/training_state.h"
+
+namespace csm::train {
+namespace {
+
+// Products in bf16 while it lives; what must be exact (norms, losses) stays in f32.
+class Autocast {
+ public:
+  explicit Autocast(bool enabled) : was_enabled_(at::autocast::is_autocast_enabled(at::kCPU)) {
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::set_autocast_enabled(at::kCPU, enabled);
+  }
+  ~Autocast() {
+    at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(at::kCPU, was_enabled_);
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  bool was_enabled_;
+};
+
+struct Totals {
+  double backbone = 0, depth_decoder = 0;  // sums of cross-entropies
+  int64_t num_backbone = 0, num_depth_decoder = 0;
+
+  void Add(const LossSums& sums) {
+    backbone += sums.backbone.item<double>();
+    depth_decoder += sums.depth_decoder.item<double>();
+    num_backbone += sums.num_backbone;
+    num_depth_decoder += sums.num_depth_decoder;
+  }
+  double BackboneLoss() const { return backbone / static_cast<double>(num_backbone); }
+  double DepthDecoderLoss() const { return depth_decoder / static_cast<double>(num_depth_decoder); }
+  double Loss() const { return BackboneLoss() + DepthDecoderLoss(); }
+};
+
+Json OptionsToJson(const TrainOptions& options, size_t num_samples) {
+  Json json;
+  TrainOptions::visit_fields(
+      options, [&](std::string_view name, const auto& value) { json[std::string(name)] = value; });
+  json["num_samples"] = num_samples;
+  return json;
+}
+
+// Parameters whose names match stay as they are.
+void Freeze(CsmForConditionalGeneration& model, const std::string& pattern) {
+  if (pattern.empty()) return;
+  const std::regex expression(pattern);
+  bool any_frozen = false, any_left = false;
+  for (auto& item : model->named_parameters()) {
+    const bool is_frozen = std::regex_search(item.key(), expression);
+    item.value().set_requires_grad(!is_frozen);
+    (is_frozen ? any_frozen : any_left) = true;
+  }
+  if (!any_frozen) Fail<ArgumentError>("freeze: no parameter's name matches '{}'", pattern);
+  if (!any_left) Fail<ArgumentError>("freeze: '{}' matches every parameter", pattern);
+}
+
+class Run {
+ public:
+  Run(const TrainRequest& request, const TrainCallbacks& callbacks)
+      : request_(request), options_(request.options), callbacks_(callbacks) {
+    options_.Validate();
+    const auto last = LastCheckpoint(request.output);
+    if (!request.resume && last) {
+      Fail<ArgumentError>("{} holds a run already: resume it, or choose another folder",
+                          request.output.string());
+    }
+    if (request.resume && !last) {
+      Fail<ArgumentError>("{} holds no checkpoint to resume", request.output.string());
+    }
+    const Runtime runtime(request.num_threads);
+    at::set_num_threads(runtime.num_threads());
+    first_ = checkpoint::OpenCsmCheckpoint(request.model);
+    origin_ = last ? checkpoint::OpenCsmCheckpoint(*last) : first_;
+    Load(runtime);
+    model_ = LoadModel(origin_);
+    Freeze(model_, options_.freeze);
+    optimizer_.emplace(*model_, options_);
+    saved_options_ = OptionsToJson(options_, samples_.size());
+    if (last) position_ = ResumeFrom(*last, saved_options_, *optimizer_);
+    CountSteps();
+    OpenMetrics();
+  }
+
+  TrainResult Train() {
+    mark_ = Clock::now();
+    while (position_.step < num_steps_) {
+      if (callbacks_.is_cancelled && callbacks_.is_cancelled()) {
+        if (saved_step_ != position_.step) Save();
+        return {position_.step, false, {}};
+      }
+      Step();
+      const int64_t step = position_.step;
+      const bool is_last = step == num_steps_;
+      if (step % options_.logging_steps == 0 || is_last) Log();
+      const bool saves = step % options_.save_steps == 0 || is_last;
+      const int64_t eval_steps = options_.eval_steps;
+      if (eval_steps == 0 ? saves : step % eval_steps == 0 || is_last) Evaluate();
+      if (saves) Save();
+    }
+    return {position_.step, true, SaveFinal()};
+  }
+
+ private:
+  void Load(const Runtime& runtime) {
+    const CsmProcessor processor = CsmProcessor::from_pretrained(origin_.dir);
+    const MimiModel codec = MimiModel::from_pretrained(origin_.dir, {.runtime = runtime});
+    const TrainOn train_on = options_.train_on == "last" ? TrainOn::kLast : TrainOn::kAll;
+    const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
+    samples_ = LoadDataset(request_.train_data, processor, codec, origin_.config, train_on, watch);
+    if (!request_.eval_data.empty()) {
+      eval_samples_ =
+          LoadDataset(request_.eval_data, processor, codec, origin_.config, train_on, watch);
+    }
+    for (const Sample& sample : samples_) lengths_.push_back(sample.input_ids.size());
+  }
+
+  void CountSteps() {
+    const auto batch = static_cast<size_t>(options_.per_device_train_batch_size);
+    const auto accumulated = static_cast<size_t>(options_.gradient_accumulation_steps);
+    const size_t num_batches = (samples_.size() + batch - 1) / batch;
+    steps_per_epoch_ = static_cast<int64_t>((num_batches + accumulated - 1) / accumulated);
+    num_steps_ = options_.max_steps > 0
+                     ? options_.max_steps
+                     : static_cast<int64_t>(std::ceil(options_.num_train_epochs *
+                                                      static_cast<double>(steps_per_epoch_)));
+  }
+
+  // The batches of a step: those that gradients are accumulated over.
+  std::vector<std::vector<Sample>> BatchesOf(int64_t step) {
+    const int64_t epoch = step / steps_per_epoch_;
+    if (epoch != epoch_ || batches_.empty()) {
+      epoch_ = epoch;
+      batches_ = EpochBatches(lengths_, static_cast<size_t>(options_.per_device_train_batch_size),
+                              static_cast<uint64_t>(options_.seed), static_cast<uint64_t>(epoch));
+    }
+    const auto accumulated = static_cast<size_t>(options_.gradient_accumulation_steps);
+    const auto first = static_cast<size_t>(step % steps_per_epoch_) * accumulated;
+    const size_t last = std::min(first + accumulated, batches_.size());
+    std::vector<std::vector<Sample>> found;
+    for (size_t b = first; b < last; ++b) {
+      std::vector<Sample> samples;
+      for (const size_t index : batches_[b]) samples.push_back(samples_[index]);
+      DrawDepthLabels(samples, origin_.config, options_.depth_decoder_labels_ratio,
+                      static_cast<uint64_t>(options_.seed),
+                      static_cast<uint64_t>(step) * accumulated + (b - first));
+      found.push_back(std::move(samples));
+    }
+    return found;
+  }
+
+  void Step() {
+    std::vector<Batch> batches;
+    int64_t num_backbone = 0, num_depth_frames = 0;
+    for (const std::vector<Sample>& samples : BatchesOf(position_.step)) {
+      batches.push_back(MakeBatch(samples, origin_.config));
+      num_backbone += batches.back().backbone_labels.size(0);
+      num_depth_frames += batches.back().depth_frames.size(0);
+    }
+    const auto num_depth =
+        static_cast<double>(num_depth_frames * (origin_.config.num_codebooks - 1));
+    Totals totals;
+    for (const Batch& batch : batches) {
+      LossSums sums;
+      {
+        const Autocast autocast(options_.bf16);
+        sums = model_(batch);
+      }
+      totals.Add(sums);
+      // Means over the whole step, whatever it is cut into.
+      (sums.backbone / static_cast<double>(num_backbone) + sums.depth_decoder / num_depth)
+          .backward();
+    }
+    const double grad_norm = optimizer_->ClipGradients(options_.max_grad_norm);
+    if (!std::isfinite(totals.Loss()) || !std::isfinite(grad_norm)) {
+      Fail<Error>(
+          "step {}: the loss is {} and the gradients' norm {}; nothing of this step was "
+          "kept, try a lower learning_rate or more warmup",
+          position_.step + 1, totals.Loss(), grad_norm);
+    }
+    last_ = {
+        .step = position_.step + 1,
+        .epoch = static_cast<double>(position_.step + 1) / static_cast<double>(steps_per_epoch_),
+        .backbone_loss = totals.BackboneLoss(),
+        .depth_decoder_loss = totals.DepthDecoderLoss(),
+        .grad_norm = grad_norm,
+        .learning_rate = LearningRate(options_, position_.step, num_steps_)};
+    optimizer_->Step(last_.learning_rate);
+    optimizer_->ZeroGrad();
+    ++position_.step;
+    frames_ += num_backbone;
+    since_log_.backbone += totals.backbone;
+    since_log_.depth_decoder += totals.depth_decoder;
+    since_log_.num_backbone += totals.num_backbone;
+    since_log_.num_depth_decoder += totals.num_depth_decoder;
+    if (callbacks_.on_step) callbacks_.on_step(position_.step, num_steps_);
+  }
+
+  void Log() {
+    last_.frames_per_second = static_cast<double>(frames_) / SecondsSince(mark_);
+    last_.backbone_loss = since_log_.BackboneLoss();
+    last_.depth_decoder_loss = since_log_.DepthDecoderLoss();
+    Write({{"step", last_.step},
+           {"epoch", last_.epoch},
+           {"loss", last_.backbone_loss + last_.depth_decoder_loss},
+           {"backbone_loss", last_.backbone_loss},
+           {"depth_decoder_loss", last_.depth_decoder_loss},
+           {"grad_norm", last_.grad_norm},
+           {"learning_rate", last_.learning_rate},
+           {"frames_per_second", last_.frames_per_second}});
+    if (callbacks_.on_log) callbacks_.on_log(last_);
+    since_log_ = {};
+    frames_ = 0;
+    mark_ = Clock::now();
+  }
+
+  void Evaluate() {
+    if (eval_samples_.empty()) return;
+    const torch::NoGradGuard no_grad;
+    const auto size = static_cast<size_t>(options_.per_device_eval_batch_size);
+    Totals totals;
+    for (size_t first = 0; first < eval_samples_.size(); first += size) {
+      const auto part =
+          std::span(eval_samples_).subspan(first, std::min(size, eval_samples_.size() - first));
+      totals.Add(model_(MakeBatch(part, origin_.config)));
+    }
+    Write({{"step", position_.step},
+           {"eval_loss", totals.Loss()},
+           {"eval_backbone_loss", totals.BackboneLoss()},
+           {"eval_depth_decoder_loss", totals.DepthDecoderLoss()}});
+    if (!position_.best || totals.Loss() < *position_.best) {
+      position_.best = totals.Loss();
+      position_.best_step = position_.step;
+    }
+    if (callbacks_.on_eval) {
+      callbacks_.on_eval(position_.step, totals.Loss(), totals.BackboneLoss(),
+                         totals.DepthDecoderLoss());
+    }
+    mark_ = Clock::now();  // not training
+  }
+
+  void Save() {
+    metrics_.flush();
+    SaveCheckpoint(origin_, model_, *optimizer_, position_, saved_options_,
+                   options_.save_total_limit, request_.output);
+    saved_step_ = position_.step;
+    if (callbacks_.on_save) {
+      callbacks_.on_save(request_.output / fmt::format("checkpoint-{}", position_.step));
+    }
+    mark_ = Clock::now();
+  }
+
+  std::filesystem::path SaveFinal() {
+    const std::filesystem::path dir = request_.output / "model";
+    std::filesystem::remove_all(dir);
+    const DType stored = first_.tensors->Find("lm_head.weight")->dtype;
+    SaveModel(origin_, model_, request_.save_dtype.value_or(stored), dir);
+    return dir;
+  }
+
+  // What an interrupted run wrote after the checkpoint that is resumed did not happen.
+  void OpenMetrics() {
+    const std::filesystem::path file = request_.output / "metrics.jsonl";
+    std::filesystem::create_directories(request_.output);
+    std::string kept;
+    if (position_.step > 0 && std::filesystem::exists(file)) {
+      std::ifstream old(file);
+      for (std::string line; std::getline(old, line);) {
+        const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+        if (json.is_object() && json.value("step", int64_t{0}) <= position_.step) {
+          kept += line + "\n";
+        }
+      }
+    }
+    WriteFileAtomically(file, kept);
+    metrics_.open(file, std::ios::app);
+  }
+
+  void Write(const Json& line) {
+    metrics_ << line.dump() << std::endl;
+    if (!metrics_) {
+      Fail<FileError>("cannot write {}: is the disk full?",
+                      (request_.output / "metrics.jsonl").string());
+    }
+  }
+
+  const TrainRequest& request_;
+  const TrainOptions& options_;
+  const TrainCallbacks& callbacks_;
+  checkpoint::CsmCheckpoint first_, origin_;  // given, and that the run goes on from
+  std::vector<Sample> samples_, eval_samples_;
+  std::vector<size_t> lengths_;
+  CsmForConditionalGeneration model_{nullptr};
+  std::optional<AdamW> optimizer_;
+  Json saved_options_;
+  Position position_;
+  int64_t steps_per_epoch_ = 0, num_steps_ = 0, saved_step_ = -1;
+  int64_t epoch_ = -1;
+  std::vector<std::vector<size_t>> batches_;  // of that epoch
+  std::ofstream metrics_;
+  StepMetrics last_;
+  Totals since_log_;
+  int64_t frames_ = 0;
+  Clock::time_point mark_;
+};
+
+}  // namespace
+
+TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks) {
+  try {
+    return Run(request, callbacks).Train();
+  } catch (const Cancelled&) {  // before the first step
+    return {};
+  }
+}
+
+}  // namespace csm::train

@@ -1,0 +1,61 @@
+// The training loop: `csm train`.
+#ifndef CSM_TORCH_TRAINER_H_
+#define CSM_TORCH_TRAINER_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "csm/csm.hpp"
+#include "torch/train_options.h"
+
+namespace csm::train {
+
+struct TrainRequest {
+  std::filesystem::path model;       ///< a checkpoint folder
+  std::filesystem::path train_data;  ///< conversations: JSON, or JSON lines
+  std::filesystem::path eval_data;   ///< empty: no evaluation
+  std::filesystem::path output;      ///< folder of the run
+  TrainOptions options;
+  bool resume = false;              ///< go on from the last checkpoint in `output`
+  std::optional<DType> save_dtype;  ///< of the final model's matrices; none: the checkpoint's own
+  int num_threads = 0;
+};
+
+/// One line of metrics.jsonl.
+struct StepMetrics {
+  int64_t step = 0;
+  double epoch = 0;
+  double backbone_loss = 0, depth_decoder_loss = 0;
+  double grad_norm = 0;
+  double learning_rate = 0;
+  double frames_per_second = 0;  ///< of audio, since the last line
+};
+
+struct TrainCallbacks {
+  std::function<void(int64_t conversations, int64_t total)> on_encode;
+  std::function<void(const std::string& sentence)> on_note;  ///< what was skipped and why
+  std::function<void(int64_t step, int64_t total)> on_step;
+  std::function<void(const StepMetrics&)> on_log;
+  std::function<void(int64_t step, double loss, double backbone, double depth)> on_eval;
+  std::function<void(const std::filesystem::path&)> on_save;
+  /// Asked before each conversation and step; then the run is saved, if it has begun, and ends.
+  std::function<bool()> is_cancelled;
+};
+
+struct TrainResult {
+  int64_t step = 0;
+  bool is_complete = false;  ///< false: cancelled
+  std::filesystem::path model;
+};
+
+/// Trains and writes OUTPUT/checkpoint-N, OUTPUT/metrics.jsonl and at the end OUTPUT/model. Throws
+/// Error with what is wrong; checkpoints written before stay.
+TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks);
+
+}  // namespace csm::train
+
+#endif  // CSM_TORCH_TRAINER_H_

@@ -1,0 +1,44 @@
+// A training run on disk: folders OUTPUT/checkpoint-N, each a whole model that transformers and the
+// engine load, with what is needed to go on from it. A folder appears complete or not at all.
+#ifndef CSM_TORCH_TRAINING_STATE_H_
+#define CSM_TORCH_TRAINING_STATE_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include "base/json.h"
+#include "checkpoint/model_dir.h"
+#include "torch/adamw.h"
+#include "torch/modules.h"
+
+namespace csm::train {
+
+/// How far a run is.
+struct Position {
+  int64_t step = 0;            ///< of the optimiser
+  std::optional<double> best;  ///< least evaluation loss
+  int64_t best_step = 0;
+};
+
+/// Writes a model folder: the trained parameters in `dtype` (none: f32), everything else as in the
+/// checkpoint that training began with. DIR must not exist.
+void SaveModel(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGeneration& model,
+               std::optional<DType> dtype, const std::filesystem::path& dir);
+
+/// Writes OUTPUT/checkpoint-STEP and removes the oldest beyond `limit` (0: none), but never the
+/// best. Throws FileError; then the checkpoints are as before.
+void SaveCheckpoint(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGeneration& model,
+                    const AdamW& optimizer, const Position& position, const Json& options,
+                    int64_t limit, const std::filesystem::path& output);
+
+/// The checkpoint of OUTPUT with the most steps; none if there is none.
+std::optional<std::filesystem::path> LastCheckpoint(const std::filesystem::path& output);
+
+/// Reads the optimiser's state and the position of a checkpoint folder. `options`: this run's; what
+/// the batches depend on must be as it was. Throws ArgumentError, FileError, FormatError.
+Position ResumeFrom(const std::filesystem::path& checkpoint, const Json& options, AdamW& optimizer);
+
+}  // namespace csm::train
+
+#endif  // CSM_TORCH_TRAINING_STATE_H_
