@@ -554,6 +554,9 @@ struct LoadOptions {
   /// None: kFast if the matrices are quantized (kExact is not offered for these), else kExact.
   std::optional<Precision> precision;
   std::optional<Runtime> runtime;  ///< none: one of its own
+  /// Folder of a LoRA adapter in the format of the peft package, added to the weights as they are
+  /// loaded: its matrices are f32 then, unless `dtype` says otherwise.
+  std::optional<std::filesystem::path> adapter;
 };
 
 /// Keys and values of one sequence, which is one row of a batch, for one stack. Grows as needed

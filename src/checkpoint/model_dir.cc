@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "checkpoint/adapter.h"
 #include "checkpoint/config_reader.h"
 #include "checkpoint/csm_tensors.h"
 #include "checkpoint/generation_json.h"
@@ -72,7 +73,8 @@ bool IsSpareEmbedding(const CodeEmbeddingNames& used, std::string_view name) {
          name != used.depth_decoder;
 }
 
-CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path) {
+CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path,
+                                const std::optional<std::filesystem::path>& adapter) {
   CsmCheckpoint checkpoint;
   const std::filesystem::path dir = checkpoint.dir = ResolveModelDir(path);
   checkpoint.config = CsmConfig::from_pretrained(dir);
@@ -80,7 +82,7 @@ CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path) {
   checkpoint.tensors = OpenTensors(dir);
   CheckTensors(*checkpoint.tensors, StoredTensors(checkpoint.config, *checkpoint.tensors));
   checkpoint.code_embeddings = FindCodeEmbeddings(checkpoint.config, *checkpoint.tensors);
-  return checkpoint;
+  return adapter ? WithAdapter(std::move(checkpoint), ReadAdapter(*adapter)) : checkpoint;
 }
 
 MimiCheckpoint OpenMimiCheckpoint(const std::filesystem::path& path) {

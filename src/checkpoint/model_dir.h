@@ -33,8 +33,9 @@ bool IsSpareEmbedding(const CodeEmbeddingNames& used, std::string_view name);
 
 /// Opens a model (see ResolveModelDir) and compares its tensors with the config. Throws FileError
 /// or FormatError that names every missing, extra or misshapen tensor (the first 1,000, then a
-/// count).
-CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path);
+/// count). `adapter`: a folder whose low-rank terms are added (adapter.h).
+CsmCheckpoint OpenCsmCheckpoint(const std::filesystem::path& path,
+                                const std::optional<std::filesystem::path>& adapter = {});
 
 /// The precision of products with a model's matrices. Throws ArgumentError if what `options` ask
 /// for is not offered.

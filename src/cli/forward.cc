@@ -70,6 +70,7 @@ void AddForward(CLI::App& app, Action& action) {
                     R"(Print {"input_ids": [[…], …], "first_logits": [[…], …]}: raw logits of)"
                     "\ncodebook 0 at the last position, one row per conversation");
   options->model.AddLoadingTo(*command);
+  options->model.AddAdapterTo(*command);
   command->callback([options, &action] { action = [options] { return Run(*options); }; });
 }
 

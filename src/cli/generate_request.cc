@@ -31,6 +31,7 @@ void GenerateOptions::AddTo(CLI::App& command) {
   command.add_flag("--quiet", quiet_, "Show no progress");
   generation_.AddTo(command);
   model_.AddLoadingTo(command);
+  model_.AddAdapterTo(command);
 }
 
 GenerateRequest GenerateOptions::Read() const {

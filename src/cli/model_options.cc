@@ -81,6 +81,14 @@ void ModelOptions::AddThreadsTo(CLI::App& command) {
       ->check(CLI::Range(1, 1024).description(""));
 }
 
+void ModelOptions::AddAdapterTo(CLI::App& command) {
+  command
+      .add_option("--adapter", adapter_,
+                  "LoRA adapter in the peft package's format, added to the weights as they are\n"
+                  "loaded (they are f32 then, unless --dtype says otherwise)")
+      ->type_name("DIR");
+}
+
 std::filesystem::path ModelOptions::Dir() const {
   if (!model_.empty()) return checkpoint::ResolveModelDir(model_);
   const char* from_environment = std::getenv("CSM_MODEL");
@@ -95,6 +103,7 @@ LoadOptions ModelOptions::Load() const {
   if (!dtype_.empty()) options.dtype = ParseDType(dtype_);
   options.precision = GivenPrecision();
   options.runtime = Threads();
+  if (!adapter_.empty()) options.adapter = adapter_;
   return options;
 }
 

@@ -25,6 +25,7 @@ class ModelOptions {
   void AddLoadingTo(CLI::App& command);        ///< --dtype, --precision, --threads
   void AddPrecisionTo(CLI::App& command);      ///< --precision alone
   void AddThreadsTo(CLI::App& command);        ///< --threads alone
+  void AddAdapterTo(CLI::App& command);        ///< --adapter
 
   bool IsGiven() const { return !model_.empty(); }  ///< by --model
   /// --model, else the environment's CSM_MODEL, else the voice that ships. Throws FileError that
@@ -38,6 +39,7 @@ class ModelOptions {
   std::string model_;
   std::string dtype_;
   std::string precision_;
+  std::string adapter_;
   int threads_ = 0;
 };
 

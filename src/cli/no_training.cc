@@ -20,7 +20,7 @@ void AddMissing(CLI::App& app, Action& action, const std::string& name) {
 }  // namespace
 
 void AddTraining(CLI::App& app, Action& action) {
-  for (const char* name : {"eval", "train"}) AddMissing(app, action, name);
+  for (const char* name : {"eval", "train", "merge"}) AddMissing(app, action, name);
 }
 
 }  // namespace csm::cli

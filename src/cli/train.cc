@@ -19,6 +19,7 @@ constexpr const char* kFooter =
   checkpoint-N/   a whole model, and what is needed to go on from step N (--resume)
   metrics.jsonl   losses, learning rate and speed, a line every logging_steps
   model/          the model at the end; every command takes it as --model
+  adapter/        with --lora-r instead: csm generate --adapter, and peft, take it
 
 Ctrl-C saves a checkpoint and ends.)";
 
@@ -95,7 +96,8 @@ int Run(TrainCommand& command) {
     if (result.step > 0) Say("step {} is saved: go on with --resume", result.step);
     return ReportInterrupted();
   }
-  Say("{} steps; the model is {}", result.step, result.model.string());
+  Say("{} steps; the {} is {}", result.step, request.options.has_adapter() ? "adapter" : "model",
+      result.model.string());
   return kExitOk;
 }
 

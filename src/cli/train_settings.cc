@@ -46,6 +46,12 @@ constexpr std::array kHelp = {
               "Step"},
     FieldHelp{"train_on", "all|last", "Turns whose audio is learnt; the others are context",
               "Step"},
+    FieldHelp{"lora_r", "N", "Above 0: train a LoRA adapter of this rank, not the weights",
+              "Adapter (LoRA)"},
+    FieldHelp{"lora_alpha", "X", "Its terms are scaled by lora_alpha / lora_r", "Adapter (LoRA)"},
+    FieldHelp{"lora_dropout", "X", "Share of its inputs left out in training", "Adapter (LoRA)"},
+    FieldHelp{"lora_target_modules", "NAMES", "Modules that get a term, separated by commas",
+              "Adapter (LoRA)"},
     FieldHelp{"freeze", "REGEX", "Tensors that stay as they are, by their names", "Step"},
 };
 

@@ -6,6 +6,7 @@ namespace csm::cli {
 void AddTraining(CLI::App& app, Action& action) {
   AddEval(app, action);
   AddTrain(app, action);
+  AddMerge(app, action);
 }
 
 }  // namespace csm::cli

@@ -8,6 +8,7 @@ namespace csm::cli {
 
 void AddEval(CLI::App& app, Action& action);
 void AddTrain(CLI::App& app, Action& action);
+void AddMerge(CLI::App& app, Action& action);
 
 }  // namespace csm::cli
 

@@ -181,6 +181,7 @@ void AddVoiceCreate(CLI::App& voice, Action& action) {
                     "Let special tokens in the text be tokens, as transformers does");
   command->add_flag("--quiet", options->quiet, "Show no progress");
   options->model.AddLoadingTo(*command);
+  options->model.AddAdapterTo(*command);
   command->callback([options, &action] { action = [options] { return Create(*options); }; });
 }
 

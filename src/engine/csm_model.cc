@@ -26,7 +26,7 @@ CsmForConditionalGeneration engine::LoadModel(checkpoint::CsmCheckpoint checkpoi
 
 CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
     const std::filesystem::path& dir, const LoadOptions& options) {
-  return engine::LoadModel(checkpoint::OpenCsmCheckpoint(dir), options);
+  return engine::LoadModel(checkpoint::OpenCsmCheckpoint(dir, options.adapter), options);
 }
 
 void CsmForConditionalGeneration::save_pretrained(const std::filesystem::path& dir) const {

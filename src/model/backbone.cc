@@ -71,7 +71,7 @@ void CheckCodes(const Codes& codes, int64_t num_codebooks, int64_t vocab_size) {
 
 CsmBackboneModel CsmBackboneModel::from_pretrained(const std::filesystem::path& dir,
                                                    const LoadOptions& options) {
-  const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
+  const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir, options.adapter);
   const Runtime runtime = RuntimeOf(options);
   checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool,
                                   checkpoint::PrecisionOf(checkpoint, options));

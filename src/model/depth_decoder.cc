@@ -102,7 +102,7 @@ void CheckDepthRow(const CsmDepthDecoderConfig& config, const StackInput& input)
 
 std::shared_ptr<const CsmDepthDecoderModel::Impl> CsmDepthDecoderModel::Impl::Load(
     const std::filesystem::path& dir, const LoadOptions& options) {
-  const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir);
+  const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir, options.adapter);
   const Runtime runtime = RuntimeOf(options);
   checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool,
                                   checkpoint::PrecisionOf(checkpoint, options));

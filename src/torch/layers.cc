@@ -13,8 +13,19 @@ LinearImpl::LinearImpl(int64_t inputs, int64_t outputs, bool has_bias)
   if (has_bias) bias = register_parameter("bias", torch::empty({outputs}));
 }
 
-torch::Tensor LinearImpl::forward(const torch::Tensor& x) const {
-  return torch::linear(x, weight, bias);
+torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
+  const torch::Tensor y = torch::linear(x, weight, bias);
+  if (!is_adapted()) return y;
+  const torch::Tensor dropped = dropout_ > 0 ? torch::dropout(x, dropout_, is_training()) : x;
+  return y + lora_b_->forward(lora_a_->forward(dropped)) * scale_;
+}
+
+void LinearImpl::Adapt(int64_t rank, double alpha, double dropout) {
+  const int64_t outputs = weight.size(0), inputs = weight.size(1);
+  lora_a_ = register_module("lora_A", std::make_shared<LinearImpl>(inputs, rank, false));
+  lora_b_ = register_module("lora_B", std::make_shared<LinearImpl>(rank, outputs, false));
+  scale_ = alpha / static_cast<double>(rank);
+  dropout_ = dropout;
 }
 
 EmbeddingImpl::EmbeddingImpl(int64_t count, int64_t width)

@@ -7,6 +7,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <memory>
 
 #include "csm/csm.hpp"
 
@@ -16,10 +17,22 @@ namespace csm::train {
 class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t inputs, int64_t outputs, bool has_bias);
-  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor forward(const torch::Tensor& x);
+
+  /// Adds a low-rank term, alpha / rank * B A dropout(x): parameters lora_A.weight [rank, inputs]
+  /// and lora_B.weight [outputs, rank], in f32, without values.
+  void Adapt(int64_t rank, double alpha, double dropout);
+  bool is_adapted() const { return lora_a_ != nullptr; }
+  LinearImpl& lora_a() { return *lora_a_; }
+  LinearImpl& lora_b() { return *lora_b_; }
+  double scale() const { return scale_; }
 
   torch::Tensor weight;
   torch::Tensor bias;  ///< undefined if there is none
+
+ private:
+  std::shared_ptr<LinearImpl> lora_a_, lora_b_;
+  double scale_ = 0, dropout_ = 0;
 };
 TORCH_MODULE(Linear);
 

@@ -68,6 +68,9 @@ void TrainOptions::Validate() const {
   if (train_on != "all" && train_on != "last") {
     Fail<ArgumentError>("train_on is '{}'; there are all, last", train_on);
   }
+  CheckRange<int64_t>("lora_r", lora_r, 0, 4096);
+  CheckNumber("lora_alpha", lora_alpha);
+  CheckNumber("lora_dropout", lora_dropout, 0.99);
   try {
     const std::regex checked(freeze);
   } catch (const std::regex_error& error) {

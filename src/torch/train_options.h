@@ -35,6 +35,10 @@ struct TrainOptions {
   double depth_decoder_labels_ratio = 1.0 / 16;
   std::string train_on = "all";
   std::string freeze = "";  ///< parameters whose names match this regular expression stay
+  int64_t lora_r = 0;       ///< above 0: low-rank terms are trained, all weights stay
+  double lora_alpha = 16;
+  double lora_dropout = 0;
+  std::string lora_target_modules = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj";
 
   template <typename Self, typename Visitor>
   static void visit_fields(Self& self, Visitor&& visit) {
@@ -61,7 +65,12 @@ struct TrainOptions {
     visit("depth_decoder_labels_ratio", self.depth_decoder_labels_ratio);
     visit("train_on", self.train_on);
     visit("freeze", self.freeze);
+    visit("lora_r", self.lora_r);
+    visit("lora_alpha", self.lora_alpha);
+    visit("lora_dropout", self.lora_dropout);
+    visit("lora_target_modules", self.lora_target_modules);
   }
+  bool has_adapter() const { return lora_r > 0; }
   /// Throws ArgumentError naming the first option out of range.
   void Validate() const;
 };

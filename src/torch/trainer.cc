@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "torch/dataset.h"
+#include "torch/lora.h"
 #include "torch/parameters.h"
 #include "torch/sampler.h"
 #include "torch/training_state.h"
@@ -66,12 +67,14 @@ void Freeze(CsmForConditionalGeneration& model, const std::string& pattern) {
   const std::regex expression(pattern);
   bool any_frozen = false, any_left = false;
   for (auto& item : model->named_parameters()) {
-    const bool is_frozen = std::regex_search(item.key(), expression);
-    item.value().set_requires_grad(!is_frozen);
-    (is_frozen ? any_frozen : any_left) = true;
+    if (std::regex_search(item.key(), expression)) {
+      item.value().set_requires_grad(false);
+      any_frozen = true;
+    }
+    any_left = any_left || item.value().requires_grad();
   }
   if (!any_frozen) Fail<ArgumentError>("freeze: no parameter's name matches '{}'", pattern);
-  if (!any_left) Fail<ArgumentError>("freeze: '{}' matches every parameter", pattern);
+  if (!any_left) Fail<ArgumentError>("freeze: '{}' leaves nothing to learn", pattern);
 }
 
 class Run {
@@ -90,9 +93,14 @@ class Run {
     const Runtime runtime(request.num_threads);
     at::set_num_threads(runtime.num_threads());
     first_ = checkpoint::OpenCsmCheckpoint(request.model);
-    origin_ = last ? checkpoint::OpenCsmCheckpoint(*last) : first_;
+    const bool is_adapter = options_.has_adapter();
+    origin_ = last && !is_adapter ? checkpoint::OpenCsmCheckpoint(*last) : first_;
     Load(runtime);
-    model_ = LoadModel(origin_);
+    // What does not learn may as well be 16-bit.
+    is_half_ = is_adapter && options_.bf16;
+    model_ = LoadModel(origin_, is_half_ ? torch::kBFloat16 : torch::kFloat32);
+    if (is_adapter) AddAdapter(model_, options_);
+    if (is_adapter && last) LoadAdapter(*last, model_);
     Freeze(model_, options_.freeze);
     optimizer_.emplace(*model_, options_);
     saved_options_ = OptionsToJson(options_, samples_.size());
@@ -178,6 +186,9 @@ class Run {
     }
     const auto num_depth =
         static_cast<double>(num_depth_frames * (origin_.config.num_codebooks - 1));
+    // What dropout draws depends on the step alone.
+    torch::manual_seed(static_cast<uint64_t>(options_.seed + position_.step));
+    model_->train();
     Totals totals;
     for (const Batch& batch : batches) {
       LossSums sums;
@@ -219,14 +230,14 @@ class Run {
     last_.frames_per_second = static_cast<double>(frames_) / SecondsSince(mark_);
     last_.backbone_loss = since_log_.BackboneLoss();
     last_.depth_decoder_loss = since_log_.DepthDecoderLoss();
-    Write({{"step", last_.step},
-           {"epoch", last_.epoch},
-           {"loss", last_.backbone_loss + last_.depth_decoder_loss},
-           {"backbone_loss", last_.backbone_loss},
-           {"depth_decoder_loss", last_.depth_decoder_loss},
-           {"grad_norm", last_.grad_norm},
-           {"learning_rate", last_.learning_rate},
-           {"frames_per_second", last_.frames_per_second}});
+    WriteLine({{"step", last_.step},
+               {"epoch", last_.epoch},
+               {"loss", last_.backbone_loss + last_.depth_decoder_loss},
+               {"backbone_loss", last_.backbone_loss},
+               {"depth_decoder_loss", last_.depth_decoder_loss},
+               {"grad_norm", last_.grad_norm},
+               {"learning_rate", last_.learning_rate},
+               {"frames_per_second", last_.frames_per_second}});
     if (callbacks_.on_log) callbacks_.on_log(last_);
     since_log_ = {};
     frames_ = 0;
@@ -236,6 +247,8 @@ class Run {
   void Evaluate() {
     if (eval_samples_.empty()) return;
     const torch::NoGradGuard no_grad;
+    const Autocast autocast(is_half_);
+    model_->eval();
     const auto size = static_cast<size_t>(options_.per_device_eval_batch_size);
     Totals totals;
     for (size_t first = 0; first < eval_samples_.size(); first += size) {
@@ -243,10 +256,10 @@ class Run {
           std::span(eval_samples_).subspan(first, std::min(size, eval_samples_.size() - first));
       totals.Add(model_(MakeBatch(part, origin_.config)));
     }
-    Write({{"step", position_.step},
-           {"eval_loss", totals.Loss()},
-           {"eval_backbone_loss", totals.BackboneLoss()},
-           {"eval_depth_decoder_loss", totals.DepthDecoderLoss()}});
+    WriteLine({{"step", position_.step},
+               {"eval_loss", totals.Loss()},
+               {"eval_backbone_loss", totals.BackboneLoss()},
+               {"eval_depth_decoder_loss", totals.DepthDecoderLoss()}});
     if (!position_.best || totals.Loss() < *position_.best) {
       position_.best = totals.Loss();
       position_.best_step = position_.step;
@@ -260,8 +273,9 @@ class Run {
 
   void Save() {
     metrics_.flush();
-    SaveCheckpoint(origin_, model_, *optimizer_, position_, saved_options_,
-                   options_.save_total_limit, request_.output);
+    const auto write = [&](const std::filesystem::path& dir) { Write(dir, std::nullopt); };
+    SaveCheckpoint(write, *optimizer_, position_, saved_options_, options_.save_total_limit,
+                   request_.output);
     saved_step_ = position_.step;
     if (callbacks_.on_save) {
       callbacks_.on_save(request_.output / fmt::format("checkpoint-{}", position_.step));
@@ -270,11 +284,20 @@ class Run {
   }
 
   std::filesystem::path SaveFinal() {
-    const std::filesystem::path dir = request_.output / "model";
+    const auto dir = request_.output / (options_.has_adapter() ? "adapter" : "model");
     std::filesystem::remove_all(dir);
     const DType stored = first_.tensors->Find("lm_head.weight")->dtype;
-    SaveModel(origin_, model_, request_.save_dtype.value_or(stored), dir);
+    Write(dir, request_.save_dtype.value_or(stored));
     return dir;
+  }
+
+  // The model, in f32 unless told otherwise, or the adapter.
+  void Write(const std::filesystem::path& dir, std::optional<DType> dtype) {
+    if (options_.has_adapter()) {
+      SaveAdapter(model_, options_, request_.model.string(), dir);
+    } else {
+      SaveModel(origin_, model_, dtype, dir);
+    }
   }
 
   // What an interrupted run wrote after the checkpoint that is resumed did not happen.
@@ -295,7 +318,7 @@ class Run {
     metrics_.open(file, std::ios::app);
   }
 
-  void Write(const Json& line) {
+  void WriteLine(const Json& line) {
     metrics_ << line.dump() << std::endl;
     if (!metrics_) {
       Fail<FileError>("cannot write {}: is the disk full?",
@@ -311,6 +334,7 @@ class Run {
   std::vector<size_t> lengths_;
   CsmForConditionalGeneration model_{nullptr};
   std::optional<AdamW> optimizer_;
+  bool is_half_ = false;
   Json saved_options_;
   Position position_;
   int64_t steps_per_epoch_ = 0, num_steps_ = 0, saved_step_ = -1;

@@ -48,11 +48,12 @@ struct TrainCallbacks {
 
 struct TrainResult {
   int64_t step = 0;
-  bool is_complete = false;  ///< false: cancelled
-  std::filesystem::path model;
+  bool is_complete = false;     ///< false: cancelled
+  std::filesystem::path model;  ///< or adapter
 };
 
-/// Trains and writes OUTPUT/checkpoint-N, OUTPUT/metrics.jsonl and at the end OUTPUT/model. Throws
+/// Trains and writes OUTPUT/checkpoint-N, OUTPUT/metrics.jsonl and at the end OUTPUT/model, or with
+/// lora_r OUTPUT/adapter. Throws
 /// Error with what is wrong; checkpoints written before stay.
 TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks);
 

@@ -19,9 +19,10 @@ constexpr char kStateFile[] = "trainer_state.json";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 
 // What the batches of a run depend on.
-constexpr std::array<std::string_view, 6> kFixed = {
+constexpr std::array<std::string_view, 8> kFixed = {
     "seed",     "per_device_train_batch_size", "gradient_accumulation_steps",
-    "train_on", "depth_decoder_labels_ratio",  "num_samples"};
+    "train_on", "depth_decoder_labels_ratio",  "num_samples",
+    "lora_r",   "lora_target_modules"};
 
 checkpoint::TensorView ViewOf(const std::string& name, const torch::Tensor& tensor) {
   checkpoint::TensorView view;
@@ -119,14 +120,14 @@ void SaveModel(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGenerat
   std::filesystem::rename(temporary, dir);
 }
 
-void SaveCheckpoint(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGeneration& model,
-                    const AdamW& optimizer, const Position& position, const Json& options,
-                    int64_t limit, const std::filesystem::path& output) {
+void SaveCheckpoint(const ModelWriter& write_model, const AdamW& optimizer,
+                    const Position& position, const Json& options, int64_t limit,
+                    const std::filesystem::path& output) {
   const std::filesystem::path dir = output / fmt::format("{}{}", kPrefix, position.step);
   std::filesystem::path temporary = dir;
-  temporary += ".partial";  // SaveModel renames; the rest must be there before the name is
+  temporary += ".partial";  // the name must not be there before all the rest is
   std::filesystem::remove_all(temporary);
-  SaveModel(origin, model, std::nullopt, temporary);
+  write_model(temporary);
   SaveOptimizer(optimizer, temporary / kOptimizerFile);
   Json state = {{"step", position.step}, {"best_step", position.best_step}, {"options", options}};
   state["best"] = position.best ? Json(*position.best) : Json();

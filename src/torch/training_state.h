@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 
 #include "base/json.h"
@@ -26,11 +27,14 @@ struct Position {
 void SaveModel(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGeneration& model,
                std::optional<DType> dtype, const std::filesystem::path& dir);
 
+/// Writes the model, or what else is trained, into a folder.
+using ModelWriter = std::function<void(const std::filesystem::path& dir)>;
+
 /// Writes OUTPUT/checkpoint-STEP and removes the oldest beyond `limit` (0: none), but never the
 /// best. Throws FileError; then the checkpoints are as before.
-void SaveCheckpoint(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGeneration& model,
-                    const AdamW& optimizer, const Position& position, const Json& options,
-                    int64_t limit, const std::filesystem::path& output);
+void SaveCheckpoint(const ModelWriter& write_model, const AdamW& optimizer,
+                    const Position& position, const Json& options, int64_t limit,
+                    const std::filesystem::path& output);
 
 /// The checkpoint of OUTPUT with the most steps; none if there is none.
 std::optional<std::filesystem::path> LastCheckpoint(const std::filesystem::path& output);

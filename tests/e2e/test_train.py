@@ -7,7 +7,7 @@ import signal
 import time
 import unittest
 
-from harness import TINY, CsmTest, Safetensors, load_json, scenarios
+from harness import GOLDENS, TINY, CsmTest, Safetensors, load_json, scenarios
 
 TALK = TINY / "training" / "conversation.json"
 HAS_TORCH = os.environ["CSM_TORCH"] == "1"
@@ -17,7 +17,7 @@ with_torch = unittest.skipUnless(HAS_TORCH, "a build without LibTorch")
 class WithoutTorch(CsmTest):
     @unittest.skipIf(HAS_TORCH, "a build with LibTorch")
     def test_one_sentence_names_the_way(self):
-        for arguments in (["eval"], ["eval", "--model", TINY, "--json"], ["train", "--model", TINY]):
+        for arguments in (["eval"], ["eval", "--model", TINY, "--json"], ["train", "--model", TINY], ["merge"]):
             said = self.fails(*arguments)
             self.assertIn("scripts/setup --torch", said)
             self.assertIn("--preset release-torch", said)
@@ -189,5 +189,73 @@ class Train(CsmTest):
         _, err = self.csm(*arguments[:-1], self.out / "other", status=1)
         self.assertIn("no conversation to learn from", err.splitlines()[-1])
 
+    def test_an_adapter(self):
+        more = ["--lora-r", "4", "--lora-dropout", "0.1", "--max-steps", "20", "--save-steps", "10", "--eval-data", TALK]
+        self.csm(*self.arguments("whole", *more, rate="1e-2"))
+        losses = [line["eval_loss"] for line in self.metrics("whole") if "eval_loss" in line]
+        adapter = self.out / "whole" / "adapter"
+        # Merged, the model has the loss that the training saw.
+        self.csm("merge", "--model", TINY, "--adapter", adapter, "--output", self.out / "merged", "--dtype", "f32")
+        arguments = ["--conversation", TALK, "--json", "--model"]
+        merged = json.loads(self.csm("eval", *arguments, self.out / "merged")[0])["loss"]
+        self.assertAlmostEqual(merged, losses[-1], delta=1e-4 * merged)
+        self.assertLess(merged, 0.5 * json.loads(self.csm("eval", *arguments, TINY)[0])["loss"])
+        # Dropout too goes on where it was.
+        (self.out / "half").mkdir()
+        shutil.copytree(self.out / "whole" / "checkpoint-10", self.out / "half" / "checkpoint-10")
+        self.csm(*self.arguments("half", *more, "--resume", rate="1e-2"))
+        file = "adapter_model.safetensors"
+        self.assertEqual((adapter / file).read_bytes(), (self.out / "half" / "adapter" / file).read_bytes())
+        bad = self.arguments("bad", "--lora-r", "4", "--lora-target-modules", "q_proj,w_proj")
+        self.assertIn("w_proj", self.fails(*bad))
+
     def test_nothing_to_resume(self):
         self.assertIn("no checkpoint", self.fails(*self.arguments("run", "--resume")))
+
+
+class Adapter(CsmTest):
+    """An adapter that the peft package made, in every build."""
+
+    ADAPTER = GOLDENS / "adapter"
+    TALK = ["--conversation", TINY / "context" / "conversation.json", "--greedy", "--max-new-tokens", "8", "--codes", "-"]
+
+    def codes(self, *arguments):
+        return json.loads(self.csm("generate", *self.TALK, *arguments)[0])["sequences"]
+
+    def test_the_codes_are_those_of_peft(self):
+        expected = load_json(self.ADAPTER / "codes.json")["sequences"]
+        self.assertEqual(self.codes("--model", TINY, "--adapter", self.ADAPTER), expected)
+        self.assertNotEqual(self.codes("--model", TINY), expected)
+
+    @with_torch
+    def test_merged(self):
+        merged = ["merge", "--model", TINY, "--adapter", self.ADAPTER, "--output", self.out / "m"]
+        self.csm(*merged, "--dtype", "f32")
+        self.assertEqual(
+            self.codes("--model", self.out / "m"), load_json(self.ADAPTER / "codes.json")["sequences"]
+        )
+        self.assertIn("not empty", self.fails(*merged))
+
+    def refused(self, adapter, model=TINY):
+        return self.fails("generate", *self.TALK, "--model", model, "--adapter", adapter)
+
+    def test_what_does_not_fit(self):
+        self.assertIn("adapts", self.refused(self.ADAPTER, TINY.parent / "untied-biased"))
+        self.refused(self.out / "missing")
+        folder = self.out / "adapter"
+        shutil.copytree(self.ADAPTER, folder)
+        config = load_json(folder / "adapter_config.json")
+        for key, value in (
+            ("use_dora", True), ("bias", "all"), ("modules_to_save", ["lm_head"]), ("peft_type", "IA3"), ("bias", 3),
+        ):  # fmt: skip
+            with self.subTest(key):
+                (folder / "adapter_config.json").write_text(json.dumps({**config, key: value}))
+                self.assertIn("adapter_config.json", self.refused(folder))
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        tensors = Safetensors(folder / "adapter_model.safetensors")
+        entry = "base_model.model.backbone_model.layers.0.self_attn.q_proj.lora_B.weight"
+        tensors.header[entry.replace("lora_B", "lora_C")] = tensors.header.pop(entry)
+        tensors.save(folder / "adapter_model.safetensors")
+        self.assertIn("lora_", self.refused(folder))
+        self.csm("quantize", "--model", TINY, "--type", "q8_0", "--output", self.out / "a.gguf")
+        self.assertIn("GGUF", self.refused(self.ADAPTER, self.out / "a.gguf"))

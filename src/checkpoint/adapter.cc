@@ -1,0 +1,230 @@
+#include "checkpoint/adapter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "base/pages.h"
+#include "checkpoint/config_writer.h"
+#include "checkpoint/csm_tensors.h"
+#include "checkpoint/json_file.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/tensor_values.h"
+
+namespace csm::checkpoint {
+namespace {
+
+constexpr char kConfigFile[] = "adapter_config.json";
+constexpr char kTensorFile[] = "adapter_model.safetensors";
+constexpr std::string_view kKeyPrefix = "base_model.model.";
+constexpr std::string_view kA = ".lora_A.weight", kB = ".lora_B.weight";
+
+// What a folder may ask for that is no low-rank term.
+void CheckKind(const Json& config, const std::string& file) {
+  if (const std::string kind = config.value("peft_type", "LORA"); kind != "LORA") {
+    Fail<FormatError>("{}: peft_type is {}; LORA is what can be read", file, kind);
+  }
+  for (const char* key : {"use_dora", "fan_in_fan_out", "use_qalora", "lora_bias", "use_bdlora"}) {
+    if (config.contains(key) && config[key] == true) {
+      Fail<FormatError>("{}: {} is not supported", file, key);
+    }
+  }
+  if (const std::string bias = config.value("bias", "none"); bias != "none") {
+    Fail<FormatError>("{}: bias is {}; none is what can be read", file, bias);
+  }
+  for (const char* key :
+       {"modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication"}) {
+    if (config.contains(key) && !config[key].is_null() && !config[key].empty()) {
+      Fail<FormatError>("{}: {} is set; only low-rank terms can be read", file, key);
+    }
+  }
+}
+
+std::vector<float> Values(const TensorView& tensor) {
+  std::vector<float> values(NumElements(tensor));
+  ConvertElements(tensor, 0, values.size(), values.data(), DType::kF32);
+  return values;
+}
+
+// lora_alpha of a module: alpha_pattern's, whose keys are the ends of modules' names, else the
+// common one.
+double AlphaOf(const Json& config, std::string_view module) {
+  const auto pattern = config.find("alpha_pattern");
+  if (pattern != config.end() && pattern->is_object()) {
+    for (const auto& [key, alpha] : pattern->items()) {
+      const bool fits = module == key || module.ends_with("." + key);
+      if (fits && alpha.is_number()) return alpha.get<double>();
+    }
+  }
+  const auto alpha = config.find("lora_alpha");
+  return alpha != config.end() && alpha->is_number() ? alpha->get<double>() : 8.0;
+}
+
+bool IsZero(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return v == 0; });
+}
+
+LowRank ReadTerm(const SafetensorsFile& file, const TensorView& a, std::string_view module,
+                 const Json& config) {
+  const TensorView* b = file.Find(fmt::format("{}{}{}", kKeyPrefix, module, kB));
+  if (b == nullptr) Fail<FormatError>("{}: {} has no {}", file.path().string(), a.name, kB);
+  if (!a.other_dtype.empty() || !b->other_dtype.empty() || a.shape.size() != 2 ||
+      b->shape.size() != 2 || a.shape[0] != b->shape[1] || a.shape[0] == 0) {
+    Fail<FormatError>("{}: lora_A and lora_B of {} do not make a matrix", file.path().string(),
+                      module);
+  }
+  LowRank term{b->shape[0], a.shape[1], a.shape[0], Values(a), Values(*b)};
+  const auto rank = static_cast<double>(term.rank);
+  const bool is_rank_stabilized = config.value("use_rslora", false);
+  term.scale = AlphaOf(config, module) / (is_rank_stabilized ? std::sqrt(rank) : rank);
+  return term;
+}
+
+// A checkpoint's tensors, some of them with what an adapter adds. A sum whose pages were released
+// is computed anew when it is asked for again; threads that read one tensor must not release it.
+class AdaptedTensors final : public TensorStore {
+ public:
+  AdaptedTensors(std::shared_ptr<const TensorStore> base, const Adapter& adapter)
+      : base_(std::move(base)) {
+    for (const auto& [name, term] : adapter.terms) sums_[name].term = term;
+  }
+  const TensorView* Find(std::string_view name) const override {
+    const auto found = sums_.find(name);
+    if (found == sums_.end()) return base_->Find(name);
+    const std::lock_guard lock(mutex_);
+    if (found->second.is_stale) Add(*base_->Find(name), found->second);
+    return &found->second.view;
+  }
+  std::vector<std::string> Names() const override { return base_->Names(); }
+  void Release(const TensorView& tensor) const override {
+    const auto found = sums_.find(tensor.name);
+    if (found == sums_.end()) return base_->Release(tensor);
+    const std::lock_guard lock(mutex_);
+    found->second.is_stale = true;
+    ReleasePages(tensor.bytes);
+  }
+  const std::filesystem::path& path() const override { return base_->path(); }
+
+ private:
+  struct Sum {
+    LowRank term;
+    bool is_stale = true;
+    std::vector<float> values;
+    TensorView view;
+  };
+
+  void Add(const TensorView& stored, Sum& sum) const {
+    const LowRank& term = sum.term;
+    sum.values.resize(NumElements(stored));
+    ConvertElements(stored, 0, sum.values.size(), sum.values.data(), DType::kF32);
+    const auto inputs = static_cast<size_t>(term.inputs), rank = static_cast<size_t>(term.rank);
+    for (size_t o = 0; o < static_cast<size_t>(term.outputs); ++o) {
+      float* row = sum.values.data() + o * inputs;
+      for (size_t r = 0; r < rank; ++r) {
+        const auto factor = static_cast<float>(term.scale * double{term.b[o * rank + r]});
+        const float* a = term.a.data() + r * inputs;
+        for (size_t i = 0; i < inputs; ++i) row[i] += factor * a[i];
+      }
+    }
+    base_->Release(stored);
+    sum.view = stored;
+    sum.view.dtype = DType::kF32;
+    sum.view.bytes = std::as_bytes(std::span<const float>(sum.values));
+    sum.is_stale = false;
+  }
+
+  std::shared_ptr<const TensorStore> base_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, Sum, std::less<>> sums_;
+};
+
+}  // namespace
+
+Adapter ReadAdapter(const std::filesystem::path& dir) {
+  const std::filesystem::path config_file = dir / kConfigFile;
+  const Json config = ReadConfigJson(config_file);
+  try {
+    CheckKind(config, config_file.string());
+  } catch (const nlohmann::json::exception&) {
+    Fail<FormatError>("{} is no adapter's config: a key is of the wrong type",
+                      config_file.string());
+  }
+  const SafetensorsFile file(dir / kTensorFile);
+  Adapter adapter{dir, {}};
+  for (const std::string& name : file.Names()) {
+    if (name.ends_with(kB) && name.starts_with(kKeyPrefix)) continue;
+    if (!name.ends_with(kA) || !name.starts_with(kKeyPrefix)) {
+      Fail<FormatError>("{}: {} is not part of a low-rank term", file.path().string(),
+                        QuoteName(name));
+    }
+    const std::string module =
+        name.substr(kKeyPrefix.size(), name.size() - kKeyPrefix.size() - kA.size());
+    LowRank term = ReadTerm(file, *file.Find(name), module, config);
+    // peft adapts the codec's layers too if their names fit; training never changes these.
+    if (IsZero(term.b)) continue;
+    adapter.terms.emplace(module + ".weight", std::move(term));
+  }
+  return adapter;
+}
+
+void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& settings,
+                  const std::map<std::string, LowRank, std::less<>>& terms) {
+  const Json config = {{"base_model_name_or_path", settings.base_model},
+                       {"bias", "none"},
+                       {"fan_in_fan_out", false},
+                       {"inference_mode", true},
+                       {"init_lora_weights", true},
+                       {"lora_alpha", settings.alpha},
+                       {"lora_dropout", settings.dropout},
+                       {"peft_type", "LORA"},
+                       {"r", settings.rank},
+                       // An expression: the codec has modules of the same names.
+                       {"target_modules", fmt::format("(backbone_model|depth_decoder)\\..*\\.({})",
+                                                      fmt::join(settings.target_modules, "|"))},
+                       {"task_type", nullptr},
+                       {"use_dora", false},
+                       {"use_rslora", false}};
+  std::vector<TensorView> views;
+  for (const auto& [name, term] : terms) {
+    const std::string module = name.substr(0, name.size() - std::string(".weight").size());
+    const auto add = [&](std::string_view kind, std::vector<int64_t> shape,
+                         const std::vector<float>& values) {
+      views.push_back({fmt::format("{}{}{}", kKeyPrefix, module, kind), DType::kF32,
+                       std::move(shape), std::as_bytes(std::span(values))});
+    };
+    add(kA, {term.rank, term.inputs}, term.a);
+    add(kB, {term.outputs, term.rank}, term.b);
+  }
+  std::vector<TensorToWrite> tensors;
+  for (const TensorView& view : views) tensors.push_back({&view, DType::kF32});
+  MakeFolder(dir);
+  WriteSafetensors(dir / kTensorFile, tensors, nullptr);
+  WriteFileAtomically(dir / kConfigFile, config.dump(2) + "\n");
+}
+
+CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter) {
+  if (checkpoint.tensors->HasTransposedHeads()) {
+    Fail<ArgumentError>(
+        "{} is a GGUF file, which takes no adapter: give the checkpoint that it was made from, "
+        "with a dtype if it is to be small",
+        checkpoint.dir.string());
+  }
+  for (const auto& [name, term] : adapter.terms) {
+    const TensorView* tensor = checkpoint.tensors->Find(name);
+    if (tensor == nullptr || !IsModelMatrix(*tensor)) {
+      Fail<FormatError>("{} adapts {}, which is no matrix of {}", adapter.dir.string(),
+                        QuoteName(name), checkpoint.dir.string());
+    }
+    if (tensor->shape != std::vector<int64_t>{term.outputs, term.inputs}) {
+      Fail<FormatError>("{} adapts {} as [{}, {}]; in {} it is [{}]", adapter.dir.string(), name,
+                        term.outputs, term.inputs, checkpoint.dir.string(),
+                        fmt::join(tensor->shape, ", "));
+    }
+  }
+  checkpoint.tensors = std::make_shared<AdaptedTensors>(checkpoint.tensors, adapter);
+  return checkpoint;
+}
+
+}  // namespace csm::checkpoint

@@ -1,0 +1,53 @@
+// Low-rank adapters (LoRA) in the format of the peft package: adapter_config.json and
+// adapter_model.safetensors.
+#ifndef CSM_CHECKPOINT_ADAPTER_H_
+#define CSM_CHECKPOINT_ADAPTER_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "checkpoint/model_dir.h"
+
+namespace csm::checkpoint {
+
+/// What an adapter adds to a matrix [outputs, inputs]: scale * B A.
+struct LowRank {
+  int64_t outputs = 0, inputs = 0, rank = 0;
+  std::vector<float> a;  ///< [rank, inputs]
+  std::vector<float> b;  ///< [outputs, rank]
+  double scale = 1;      ///< lora_alpha / rank
+};
+
+struct Adapter {
+  std::filesystem::path dir;
+  std::map<std::string, LowRank, std::less<>> terms;  ///< by the name of the matrix's tensor
+};
+
+/// What peft needs to know of an adapter made here.
+struct AdapterSettings {
+  int64_t rank = 8;
+  double alpha = 16;
+  double dropout = 0;
+  std::vector<std::string> target_modules;  ///< last names of the modules, e.g. "q_proj"
+  std::string base_model;                   ///< folder or name
+};
+
+/// Reads an adapter folder. Throws FileError or FormatError; also for what is more than low-rank
+/// terms (DoRA, trained biases or whole modules), which would otherwise be lost silently.
+Adapter ReadAdapter(const std::filesystem::path& dir);
+
+/// Writes an adapter folder that peft loads.
+void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& settings,
+                  const std::map<std::string, LowRank, std::less<>>& terms);
+
+/// The checkpoint with each term added to its matrix, in f32. A sum is computed when the tensor is
+/// asked for. Throws FormatError for a term that fits no matrix of the model; ArgumentError for a
+/// GGUF file.
+CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter);
+
+}  // namespace csm::checkpoint
+
+#endif  // CSM_CHECKPOINT_ADAPTER_H_

@@ -1,0 +1,51 @@
+// csm merge: a checkpoint with an adapter's terms in its weights.
+#include <memory>
+
+#include "base/error.h"
+#include "checkpoint/model_dir.h"
+#include "cli/messages.h"
+#include "cli/model_options.h"
+#include "cli/training_commands.h"
+
+namespace csm::cli {
+namespace {
+
+struct MergeCommand {
+  ModelOptions model;
+  std::string adapter, output, dtype;
+};
+
+int Run(const MergeCommand& command) {
+  const std::filesystem::path dir = command.model.Dir();
+  const std::filesystem::path output = command.output;
+  if (std::filesystem::exists(output) && !std::filesystem::is_empty(output)) {
+    Fail<FileError>("{} exists and is not empty: choose another folder", output.string());
+  }
+  const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir, command.adapter);
+  const CsmProcessor processor = CsmProcessor::from_pretrained(dir);
+  const DType dtype = command.dtype.empty() ? checkpoint.tensors->Find("lm_head.weight")->dtype
+                                            : ParseDType(command.dtype);
+  checkpoint::SaveCsmCheckpoint(checkpoint, output, dtype);
+  processor.save_pretrained(output);
+  Say("{} is a checkpoint with the adapter in its weights", output.string());
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddMerge(CLI::App& app, Action& action) {
+  auto command = std::make_shared<MergeCommand>();
+  CLI::App* sub = app.add_subcommand("merge", "Write a checkpoint with an adapter in its weights");
+  command->model.AddModelTo(*sub);
+  sub->add_option("--adapter", command->adapter, "LoRA adapter in the peft package's format")
+      ->type_name("DIR")
+      ->required();
+  sub->add_option("--output", command->output, "Folder of the new checkpoint")
+      ->type_name("DIR")
+      ->required();
+  AddTypeTo(*sub, "--dtype", command->dtype, {"f32", "f16", "bf16"},
+            "Type of its matrices (default: as in --model)");
+  sub->callback([command, &action] { action = [command] { return Run(*command); }; });
+}
+
+}  // namespace csm::cli
