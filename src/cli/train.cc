@@ -17,6 +17,7 @@ namespace {
 constexpr const char* kFooter =
     R"(Writes into the output folder:
   checkpoint-N/   a whole model, and what is needed to go on from step N (--resume)
+  codes/          codes of the audio files, so that they are encoded once
   metrics.jsonl   losses, learning rate and speed, a line every logging_steps
   model/          the model at the end; every command takes it as --model
   adapter/        with --lora-r instead: csm generate --adapter, and peft, take it
@@ -27,7 +28,7 @@ struct TrainCommand {
   ModelOptions model;
   train::TrainRequest request;
   TrainSettings settings;
-  std::string train_data, eval_data, output, dtype;
+  std::string train_data, eval_data, output, cache, dtype;
   bool quiet = false;
 };
 
@@ -87,6 +88,7 @@ int Run(TrainCommand& command) {
   request.train_data = command.train_data;
   request.eval_data = command.eval_data;
   request.output = command.output;
+  request.cache = command.cache;
   request.num_threads = command.model.Threads().num_threads();
   if (!command.dtype.empty()) request.save_dtype = ParseDType(command.dtype);
   const InterruptGuard guard;
@@ -109,12 +111,17 @@ void AddTrain(CLI::App& app, Action& action) {
   sub->footer(kFooter);
   command->model.AddModelTo(*sub);
   sub->add_option("--train-data", command->train_data,
-                  "Conversations in Hugging Face's chat form: a JSON list, or a\n"
-                  ".jsonl file with one a line")
-      ->type_name("FILE")
+                  "Conversations in Hugging Face's chat form (.json, or .jsonl with\n"
+                  "one a line), or single turns: AudioFolder's metadata.csv or\n"
+                  "metadata.jsonl, LJSpeech's metadata.csv, or the folder of one")
+      ->type_name("PATH")
       ->required();
-  sub->add_option("--eval-data", command->eval_data, "The same, to measure on")->type_name("FILE");
+  sub->add_option("--eval-data", command->eval_data, "The same, to measure on")->type_name("PATH");
   sub->add_option("--output", command->output, "Folder of the run")->type_name("DIR")->required();
+  sub->add_option("--cache", command->cache,
+                  "Folder that keeps the codes of audio files, for other runs too\n"
+                  "(default: codes in the output folder)")
+      ->type_name("DIR");
   sub->add_flag("--resume", command->request.resume,
                 "Go on from the last checkpoint in the output folder");
   AddTypeTo(*sub, "--dtype", command->dtype, {"f32", "f16", "bf16"},

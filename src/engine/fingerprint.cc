@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/hash.h"
 #include "checkpoint/config_writer.h"
 #include "checkpoint/csm_tensors.h"
 #include "engine/csm_model.h"
@@ -16,37 +17,6 @@
 
 namespace csm::engine {
 namespace {
-
-constexpr size_t kNumPieces = 16;
-constexpr size_t kPieceBytes = 1024;
-
-// FNV-1a: an accident must not make two models equal, and nobody gains from making it so on
-// purpose.
-class Hash {
- public:
-  void Add(std::span<const std::byte> bytes) {
-    for (const std::byte byte : bytes) {
-      state_ = (state_ ^ std::to_integer<uint64_t>(byte)) * 0x100000001B3U;
-    }
-  }
-  void Add(uint64_t value) { Add(std::as_bytes(std::span(&value, 1))); }
-  void Add(std::string_view text) {
-    Add(text.size());
-    Add(std::as_bytes(std::span(text)));
-  }
-  void AddSamples(std::span<const std::byte> bytes) {
-    Add(bytes.size());
-    if (bytes.size() <= kNumPieces * kPieceBytes) return Add(bytes);
-    const size_t last = bytes.size() - kPieceBytes;
-    for (size_t i = 0; i < kNumPieces; ++i) {
-      Add(bytes.subspan(last * i / (kNumPieces - 1), kPieceBytes));
-    }
-  }
-  uint64_t state() const { return state_; }
-
- private:
-  uint64_t state_ = 0xCBF29CE484222325U;
-};
 
 std::vector<model::WeightBytes> Weights(const CsmBackboneModel::Impl& backbone) {
   std::vector<model::WeightBytes> weights = backbone.stack.weights();
@@ -94,6 +64,13 @@ std::string Fingerprint(const CsmForConditionalGeneration::Impl& model) {
 }
 
 }  // namespace
+
+std::string CodecFingerprint(const checkpoint::CsmCheckpoint& checkpoint) {
+  Hash hash;
+  hash.Add(checkpoint::ToJson(checkpoint.config).at("codec_config").dump());
+  AddCodec(checkpoint, hash);
+  return fmt::format("{:016x}", hash.state());
+}
 
 std::string_view PrecisionName(const CsmForConditionalGeneration::Impl& model) {
   return model.backbone->lm_head.rounds_input ? "fast" : "exact";

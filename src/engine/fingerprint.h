@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "checkpoint/model_dir.h"
 #include "csm/csm.hpp"
 
 namespace csm::engine {
@@ -28,6 +29,10 @@ std::string_view PrecisionName(const CsmForConditionalGeneration::Impl& model);
 /// a model in another type is another. It tells models apart that were trained apart; a change of
 /// single weights may escape.
 ModelIdentity Identify(const CsmForConditionalGeneration::Impl& model);
+
+/// Of what recordings become codes by: a hash as above of the codec's config and its tensors but
+/// for its decoder, 16 hexadecimal digits.
+std::string CodecFingerprint(const checkpoint::CsmCheckpoint& checkpoint);
 
 /// The identity of one model, found when first asked for: it reads pages all over the weights
 /// (csm-1b: 7 ms when they are in memory). Thread-safe.

@@ -10,6 +10,7 @@
 
 #include "csm/csm.hpp"
 #include "torch/batch.h"
+#include "torch/code_cache.h"
 #include "torch/evaluate.h"
 
 namespace csm::train {
@@ -23,13 +24,12 @@ struct DatasetCallbacks {
   std::function<bool()> is_cancelled;                        ///< asked before each conversation
 };
 
-/// Reads FILE.json (a conversation, or a list of them) or FILE.jsonl (one a line), in HF's chat
-/// form, and encodes their audio. What cannot be learnt from (no audio, a file that cannot be read,
-/// more positions than the model has) is left out. Throws FormatError for a file that is no
-/// conversation, ArgumentError if nothing is left, Cancelled.
+/// Reads conversations (dataset_files.h) and encodes their audio. What cannot be learnt from (no
+/// audio, a file that cannot be read, more positions than the model has) is left out. Throws
+/// FormatError for a file that is no conversation, ArgumentError if nothing is left, Cancelled.
 std::vector<Sample> LoadDataset(const std::filesystem::path& file, const CsmProcessor& processor,
                                 const MimiModel& codec, const CsmConfig& config, TrainOn train_on,
-                                const DatasetCallbacks& callbacks);
+                                const CodeCache& cache, const DatasetCallbacks& callbacks);
 
 }  // namespace csm::train
 

@@ -95,7 +95,6 @@ class Run {
     first_ = checkpoint::OpenCsmCheckpoint(request.model);
     const bool is_adapter = options_.has_adapter();
     origin_ = last && !is_adapter ? checkpoint::OpenCsmCheckpoint(*last) : first_;
-    Load(runtime);
     // What does not learn may as well be 16-bit.
     is_half_ = is_adapter && options_.bf16;
     model_ = LoadModel(origin_, is_half_ ? torch::kBFloat16 : torch::kFloat32);
@@ -103,6 +102,7 @@ class Run {
     if (is_adapter && last) LoadAdapter(*last, model_);
     Freeze(model_, options_.freeze);
     optimizer_.emplace(*model_, options_);
+    Load(runtime);
     saved_options_ = OptionsToJson(options_, samples_.size());
     if (last) position_ = ResumeFrom(*last, saved_options_, *optimizer_);
     CountSteps();
@@ -134,11 +134,13 @@ class Run {
     const MimiModel codec = MimiModel::from_pretrained(origin_.dir, {.runtime = runtime});
     const TrainOn train_on = options_.train_on == "last" ? TrainOn::kLast : TrainOn::kAll;
     const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
-    samples_ = LoadDataset(request_.train_data, processor, codec, origin_.config, train_on, watch);
-    if (!request_.eval_data.empty()) {
-      eval_samples_ =
-          LoadDataset(request_.eval_data, processor, codec, origin_.config, train_on, watch);
-    }
+    const CodeCache cache(request_.cache.empty() ? request_.output / "codes" : request_.cache,
+                          origin_, processor, codec);
+    const auto load = [&](const std::filesystem::path& data) {
+      return LoadDataset(data, processor, codec, origin_.config, train_on, cache, watch);
+    };
+    samples_ = load(request_.train_data);
+    if (!request_.eval_data.empty()) eval_samples_ = load(request_.eval_data);
     for (const Sample& sample : samples_) lengths_.push_back(sample.input_ids.size());
   }
 

@@ -16,9 +16,10 @@ namespace csm::train {
 
 struct TrainRequest {
   std::filesystem::path model;       ///< a checkpoint folder
-  std::filesystem::path train_data;  ///< conversations: JSON, or JSON lines
+  std::filesystem::path train_data;  ///< conversations (dataset_files.h)
   std::filesystem::path eval_data;   ///< empty: no evaluation
   std::filesystem::path output;      ///< folder of the run
+  std::filesystem::path cache;       ///< folder of codes; empty: OUTPUT/codes
   TrainOptions options;
   bool resume = false;              ///< go on from the last checkpoint in `output`
   std::optional<DType> save_dtype;  ///< of the final model's matrices; none: the checkpoint's own

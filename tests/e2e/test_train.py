@@ -209,6 +209,58 @@ class Train(CsmTest):
         bad = self.arguments("bad", "--lora-r", "4", "--lora-target-modules", "q_proj,w_proj")
         self.assertIn("w_proj", self.fails(*bad))
 
+    def test_datasets_of_single_turns(self):
+        """AudioFolder's and LJSpeech's files give the steps that HF's chat form gives."""
+        folder = self.out / "data"
+        (folder / "wavs").mkdir(parents=True)
+        clips = {"hello": "Hello, you.", "short": "A \"quoted\" word, or two."}
+        for name in clips:
+            shutil.copy(TALK.parent / f"{name}.wav", folder / "wavs")
+        rows = [(f"wavs/{name}.wav", text) for name, text in clips.items()]
+        quoted = [(file, text.replace('"', '""')) for file, text in rows]
+        talk = [
+            [{"role": "0", "content": [{"type": "text", "text": text}, {"type": "audio", "path": file}]}]
+            for file, text in rows
+        ]
+        files = {
+            "talk.json": json.dumps(talk),
+            "metadata.jsonl": "\n".join(
+                json.dumps({"file_name": file, "text": text, "speaker_id": 0}) for file, text in rows
+            ),
+            "metadata.csv": "file_name,text,speaker_id\n" + "\n".join(f'{f},"{t}",0' for f, t in quoted),
+            "lj.csv": "\n".join(f"{name}|not read|{text}" for name, text in clips.items()),
+        }
+        losses = []
+        for name, content in files.items():
+            with self.subTest(name):
+                (folder / name).write_text(content + "\n")
+                # Of metadata the folder is given, and metadata.jsonl goes first.
+                data = folder if name == "metadata.jsonl" else folder / name
+                arguments = ["train", "--model", TINY, "--train-data", data, "--output", self.out / name]
+                self.csm(*arguments, "--max-steps", "2", "--logging-steps", "1", "--cache", self.out / "codes")
+                losses.append([line["loss"] for line in self.metrics(name)])
+                self.assertEqual(losses[-1], losses[0])
+                self.assertEqual(len(list((self.out / "codes").iterdir())), 2)
+        for content, word in (
+            ("file_name,words\na.wav,b\n", "text"), ("file_name,text,speaker_id\na.wav,b,ann\n", "role"),
+            ('file_name,text\na.wav,"b\n', "metadata.csv"), ("", "metadata.csv"),
+        ):  # fmt: skip
+            with self.subTest(content):
+                (folder / "metadata.csv").write_text(content)
+                arguments = ["train", "--model", TINY, "--train-data", folder / "metadata.csv", "--output"]
+                self.assertIn(word, self.fails(*arguments, self.out / "other"))
+
+    def test_codes_are_kept(self):
+        self.csm(*self.arguments("one", "--max-steps", "1", "--cache", self.out / "codes"))
+        codes = sorted((self.out / "codes").iterdir())
+        self.assertEqual(len(codes), 3)
+        good = codes[0].read_bytes()
+        for damaged in (b"", good[:-1], b"\xff" * len(good)):  # made anew
+            codes[0].write_bytes(damaged)
+            shutil.rmtree(self.out / "one")
+            self.csm(*self.arguments("one", "--max-steps", "1", "--cache", self.out / "codes"))
+            self.assertEqual(codes[0].read_bytes(), good)
+
     def test_nothing_to_resume(self):
         self.assertIn("no checkpoint", self.fails(*self.arguments("run", "--resume")))
 
