@@ -9,7 +9,7 @@ set(CSM_TORCH_DIR "${PROJECT_SOURCE_DIR}/build/torch" CACHE PATH
 file(GLOB torch_candidates
   "${CSM_TORCH_DIR}" "${CSM_TORCH_DIR}/torch" "${CSM_TORCH_DIR}/lib/python3*/site-packages/torch")
 find_path(CSM_TORCH_INCLUDE torch/csrc/api/include/torch/torch.h
-  PATHS ${torch_candidates} PATH_SUFFIXES include NO_DEFAULT_PATH)
+  PATHS ${torch_candidates} PATH_SUFFIXES include NO_DEFAULT_PATH NO_CACHE)
 if(NOT CSM_TORCH_INCLUDE)
   message(FATAL_ERROR
     "CSM_TORCH is ON, but there is no LibTorch in ${CSM_TORCH_DIR}: run scripts/setup --torch, or "

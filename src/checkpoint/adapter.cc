@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <regex>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -12,13 +13,12 @@
 #include "checkpoint/json_file.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/tensor_values.h"
+#include "kernels/matrix_view.h"
 
 namespace csm::checkpoint {
 namespace {
 
 constexpr char kConfigFile[] = "adapter_config.json";
-constexpr char kTensorFile[] = "adapter_model.safetensors";
-constexpr std::string_view kKeyPrefix = "base_model.model.";
 constexpr std::string_view kA = ".lora_A.weight", kB = ".lora_B.weight";
 
 // What a folder may ask for that is no low-rank term.
@@ -34,6 +34,17 @@ void CheckKind(const Json& config, const std::string& file) {
   if (const std::string bias = config.value("bias", "none"); bias != "none") {
     Fail<FormatError>("{}: bias is {}; none is what can be read", file, bias);
   }
+  // These change the weights that the terms are added to.
+  const auto init = config.find("init_lora_weights");
+  for (const char* kind : {"pissa", "olora", "corda", "loftq"}) {
+    if (init == config.end() || !init->is_string()) break;
+    if (const auto& name = init->get_ref<const std::string&>(); name.starts_with(kind)) {
+      Fail<FormatError>(
+          "{}: init_lora_weights is {}, whose terms belong to other base weights; "
+          "convert it with peft first",
+          file, name);
+    }
+  }
   for (const char* key :
        {"modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication"}) {
     if (config.contains(key) && !config[key].is_null() && !config[key].empty()) {
@@ -48,27 +59,35 @@ std::vector<float> Values(const TensorView& tensor) {
   return values;
 }
 
-// lora_alpha of a module: alpha_pattern's, whose keys are the ends of modules' names, else the
-// common one.
-double AlphaOf(const Json& config, std::string_view module) {
-  const auto pattern = config.find("alpha_pattern");
-  if (pattern != config.end() && pattern->is_object()) {
+double Number(const Json& value, std::string_view key) {
+  if (!value.is_number()) {
+    Fail<FormatError>("{} is {}; it should be a number", key, JsonTypeName(value));
+  }
+  return value.get<double>();
+}
+
+// lora_alpha of a module: that of the first fitting expression in alpha_pattern, as peft matches
+// them, else the common one.
+double AlphaOf(const Json& config, const std::string& module) {
+  if (const auto pattern = config.find("alpha_pattern");
+      pattern != config.end() && !pattern->is_null()) {
     for (const auto& [key, alpha] : pattern->items()) {
-      const bool fits = module == key || module.ends_with("." + key);
-      if (fits && alpha.is_number()) return alpha.get<double>();
+      if (std::regex_match(module, std::regex("(.*\\.)?(" + key + ")"))) {
+        return Number(alpha, "alpha_pattern." + key);
+      }
     }
   }
   const auto alpha = config.find("lora_alpha");
-  return alpha != config.end() && alpha->is_number() ? alpha->get<double>() : 8.0;
+  return alpha == config.end() ? 8.0 : Number(*alpha, "lora_alpha");
 }
 
 bool IsZero(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float v) { return v == 0; });
 }
 
-LowRank ReadTerm(const SafetensorsFile& file, const TensorView& a, std::string_view module,
+LowRank ReadTerm(const SafetensorsFile& file, const TensorView& a, const std::string& module,
                  const Json& config) {
-  const TensorView* b = file.Find(fmt::format("{}{}{}", kKeyPrefix, module, kB));
+  const TensorView* b = file.Find(fmt::format("{}{}{}", kAdapterPrefix, module, kB));
   if (b == nullptr) Fail<FormatError>("{}: {} has no {}", file.path().string(), a.name, kB);
   if (!a.other_dtype.empty() || !b->other_dtype.empty() || a.shape.size() != 2 ||
       b->shape.size() != 2 || a.shape[0] != b->shape[1] || a.shape[0] == 0) {
@@ -82,12 +101,39 @@ LowRank ReadTerm(const SafetensorsFile& file, const TensorView& a, std::string_v
   return term;
 }
 
+std::map<std::string, LowRank, std::less<>> ReadTerms(const SafetensorsFile& file,
+                                                      const Json& config) {
+  std::map<std::string, LowRank, std::less<>> terms;
+  size_t num_b = 0, num_a = 0;
+  for (const std::string& name : file.Names()) {
+    if (name.ends_with(kB) && name.starts_with(kAdapterPrefix)) {
+      ++num_b;
+      continue;
+    }
+    if (!name.ends_with(kA) || !name.starts_with(kAdapterPrefix)) {
+      Fail<FormatError>("{}: {} is not part of a low-rank term", file.path().string(),
+                        QuoteName(name));
+    }
+    ++num_a;
+    const std::string module =
+        name.substr(kAdapterPrefix.size(), name.size() - kAdapterPrefix.size() - kA.size());
+    LowRank term = ReadTerm(file, *file.Find(name), module, config);
+    // peft adapts the codec's layers too if their names fit; training never changes these.
+    if (!IsZero(term.b)) terms.emplace(module + ".weight", std::move(term));
+  }
+  if (num_a != num_b || num_a == 0) {
+    Fail<FormatError>("{} holds {} lora_A and {} lora_B; each term has one of both",
+                      file.path().string(), num_a, num_b);
+  }
+  return terms;
+}
+
 // A checkpoint's tensors, some of them with what an adapter adds. A sum whose pages were released
 // is computed anew when it is asked for again; threads that read one tensor must not release it.
 class AdaptedTensors final : public TensorStore {
  public:
-  AdaptedTensors(std::shared_ptr<const TensorStore> base, const Adapter& adapter)
-      : base_(std::move(base)) {
+  AdaptedTensors(std::shared_ptr<const TensorStore> base, const Adapter& adapter, SumType type)
+      : base_(std::move(base)), type_(type) {
     for (const auto& [name, term] : adapter.terms) sums_[name].term = term;
   }
   const TensorView* Find(std::string_view name) const override {
@@ -111,17 +157,16 @@ class AdaptedTensors final : public TensorStore {
   struct Sum {
     LowRank term;
     bool is_stale = true;
-    std::vector<float> values;
+    std::vector<std::byte> bytes;
     TensorView view;
   };
 
   void Add(const TensorView& stored, Sum& sum) const {
     const LowRank& term = sum.term;
-    sum.values.resize(NumElements(stored));
-    ConvertElements(stored, 0, sum.values.size(), sum.values.data(), DType::kF32);
+    std::vector<float> values = Values(stored);
     const auto inputs = static_cast<size_t>(term.inputs), rank = static_cast<size_t>(term.rank);
     for (size_t o = 0; o < static_cast<size_t>(term.outputs); ++o) {
-      float* row = sum.values.data() + o * inputs;
+      float* row = values.data() + o * inputs;
       for (size_t r = 0; r < rank; ++r) {
         const auto factor = static_cast<float>(term.scale * double{term.b[o * rank + r]});
         const float* a = term.a.data() + r * inputs;
@@ -129,13 +174,19 @@ class AdaptedTensors final : public TensorStore {
       }
     }
     base_->Release(stored);
-    sum.view = stored;
-    sum.view.dtype = DType::kF32;
-    sum.view.bytes = std::as_bytes(std::span<const float>(sum.values));
+    TensorView wide = stored;
+    wide.dtype = DType::kF32;
+    wide.bytes = std::as_bytes(std::span<const float>(values));
+    sum.view = wide;
+    sum.view.dtype = type_ == SumType::kF32 ? DType::kF32 : stored.dtype;
+    sum.bytes.resize(values.size() * kernels::SizeOf(sum.view.dtype));
+    ConvertElements(wide, 0, values.size(), sum.bytes.data(), sum.view.dtype);
+    sum.view.bytes = sum.bytes;
     sum.is_stale = false;
   }
 
   std::shared_ptr<const TensorStore> base_;
+  SumType type_;
   mutable std::mutex mutex_;
   mutable std::map<std::string, Sum, std::less<>> sums_;
 };
@@ -145,28 +196,15 @@ class AdaptedTensors final : public TensorStore {
 Adapter ReadAdapter(const std::filesystem::path& dir) {
   const std::filesystem::path config_file = dir / kConfigFile;
   const Json config = ReadConfigJson(config_file);
+  const SafetensorsFile file(dir / kAdapterTensors);
   try {
     CheckKind(config, config_file.string());
-  } catch (const nlohmann::json::exception&) {
-    Fail<FormatError>("{} is no adapter's config: a key is of the wrong type",
-                      config_file.string());
+    return {dir, ReadTerms(file, config)};
+  } catch (const nlohmann::json::exception& error) {
+    Fail<FormatError>("{} is no adapter's config: {}", config_file.string(), SyntaxError(error));
+  } catch (const std::regex_error&) {
+    Fail<FormatError>("{}: a key of alpha_pattern is no regular expression", config_file.string());
   }
-  const SafetensorsFile file(dir / kTensorFile);
-  Adapter adapter{dir, {}};
-  for (const std::string& name : file.Names()) {
-    if (name.ends_with(kB) && name.starts_with(kKeyPrefix)) continue;
-    if (!name.ends_with(kA) || !name.starts_with(kKeyPrefix)) {
-      Fail<FormatError>("{}: {} is not part of a low-rank term", file.path().string(),
-                        QuoteName(name));
-    }
-    const std::string module =
-        name.substr(kKeyPrefix.size(), name.size() - kKeyPrefix.size() - kA.size());
-    LowRank term = ReadTerm(file, *file.Find(name), module, config);
-    // peft adapts the codec's layers too if their names fit; training never changes these.
-    if (IsZero(term.b)) continue;
-    adapter.terms.emplace(module + ".weight", std::move(term));
-  }
-  return adapter;
 }
 
 void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& settings,
@@ -191,7 +229,7 @@ void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& setti
     const std::string module = name.substr(0, name.size() - std::string(".weight").size());
     const auto add = [&](std::string_view kind, std::vector<int64_t> shape,
                          const std::vector<float>& values) {
-      views.push_back({fmt::format("{}{}{}", kKeyPrefix, module, kind), DType::kF32,
+      views.push_back({fmt::format("{}{}{}", kAdapterPrefix, module, kind), DType::kF32,
                        std::move(shape), std::as_bytes(std::span(values))});
     };
     add(kA, {term.rank, term.inputs}, term.a);
@@ -200,11 +238,11 @@ void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& setti
   std::vector<TensorToWrite> tensors;
   for (const TensorView& view : views) tensors.push_back({&view, DType::kF32});
   MakeFolder(dir);
-  WriteSafetensors(dir / kTensorFile, tensors, nullptr);
+  WriteSafetensors(dir / kAdapterTensors, tensors, nullptr);
   WriteFileAtomically(dir / kConfigFile, config.dump(2) + "\n");
 }
 
-CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter) {
+CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter, SumType type) {
   if (checkpoint.tensors->HasTransposedHeads()) {
     Fail<ArgumentError>(
         "{} is a GGUF file, which takes no adapter: give the checkpoint that it was made from, "
@@ -223,7 +261,7 @@ CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter) {
                         fmt::join(tensor->shape, ", "));
     }
   }
-  checkpoint.tensors = std::make_shared<AdaptedTensors>(checkpoint.tensors, adapter);
+  checkpoint.tensors = std::make_shared<AdaptedTensors>(checkpoint.tensors, adapter, type);
   return checkpoint;
 }
 

@@ -7,11 +7,16 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/model_dir.h"
 
 namespace csm::checkpoint {
+
+inline constexpr char kAdapterTensors[] = "adapter_model.safetensors";
+/// Of every tensor's name in it: peft's wrapper of the model.
+inline constexpr std::string_view kAdapterPrefix = "base_model.model.";
 
 /// What an adapter adds to a matrix [outputs, inputs]: scale * B A.
 struct LowRank {
@@ -43,10 +48,14 @@ Adapter ReadAdapter(const std::filesystem::path& dir);
 void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& settings,
                   const std::map<std::string, LowRank, std::less<>>& terms);
 
-/// The checkpoint with each term added to its matrix, in f32. A sum is computed when the tensor is
+/// Of the sums: f32, or that of the stored matrix.
+enum class SumType { kF32, kStored };
+
+/// The checkpoint with each term added to its matrix. A sum is computed when the tensor is
 /// asked for. Throws FormatError for a term that fits no matrix of the model; ArgumentError for a
 /// GGUF file.
-CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter);
+CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter,
+                          SumType type = SumType::kF32);
 
 }  // namespace csm::checkpoint
 

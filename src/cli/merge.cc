@@ -1,8 +1,9 @@
 // csm merge: a checkpoint with an adapter's terms in its weights.
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
-#include "checkpoint/model_dir.h"
+#include "checkpoint/adapter.h"
 #include "cli/messages.h"
 #include "cli/model_options.h"
 #include "cli/training_commands.h"
@@ -21,11 +22,13 @@ int Run(const MergeCommand& command) {
   if (std::filesystem::exists(output) && !std::filesystem::is_empty(output)) {
     Fail<FileError>("{} exists and is not empty: choose another folder", output.string());
   }
-  const auto checkpoint = checkpoint::OpenCsmCheckpoint(dir, command.adapter);
   const CsmProcessor processor = CsmProcessor::from_pretrained(dir);
-  const DType dtype = command.dtype.empty() ? checkpoint.tensors->Find("lm_head.weight")->dtype
-                                            : ParseDType(command.dtype);
-  checkpoint::SaveCsmCheckpoint(checkpoint, output, dtype);
+  std::optional<DType> dtype;
+  if (!command.dtype.empty()) dtype = ParseDType(command.dtype);
+  const auto merged = checkpoint::WithAdapter(
+      checkpoint::OpenCsmCheckpoint(dir), checkpoint::ReadAdapter(command.adapter),
+      dtype ? checkpoint::SumType::kF32 : checkpoint::SumType::kStored);
+  checkpoint::SaveCsmCheckpoint(merged, output, dtype);
   processor.save_pretrained(output);
   Say("{} is a checkpoint with the adapter in its weights", output.string());
   return kExitOk;

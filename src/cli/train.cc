@@ -16,7 +16,8 @@ namespace {
 
 constexpr const char* kFooter =
     R"(Writes into the output folder:
-  checkpoint-N/   a whole model, and what is needed to go on from step N (--resume)
+  checkpoint-N/   a whole model (with --lora-r: an adapter), and what is needed to go on
+                  from step N: --resume, with the options that it was begun with
   codes/          codes of the audio files, so that they are encoded once
   metrics.jsonl   losses, learning rate and speed, a line every logging_steps
   model/          the model at the end; every command takes it as --model
@@ -60,10 +61,12 @@ class Display {
           m.grad_norm, m.learning_rate, m.frames_per_second);
     };
     callbacks.on_eval = [this](int64_t step, double loss, double backbone, double depth) {
+      if (quiet_) return;
       Line("step {}: evaluation loss {:.4f} (backbone {:.4f}, depth decoder {:.4f})", step, loss,
            backbone, depth);
     };
     callbacks.on_save = [this](const std::filesystem::path& dir) {
+      if (quiet_) return;
       Line("saved {}", dir.string());
     };
     return callbacks;
@@ -83,7 +86,8 @@ class Display {
 
 int Run(TrainCommand& command) {
   train::TrainRequest& request = command.request;
-  request.options = command.settings.Read();
+  request.options =
+      command.settings.Read(request.resume ? train::SavedRunOptions(command.output) : Json());
   request.model = command.model.Dir();
   request.train_data = command.train_data;
   request.eval_data = command.eval_data;
@@ -126,7 +130,7 @@ void AddTrain(CLI::App& app, Action& action) {
                 "Go on from the last checkpoint in the output folder");
   AddTypeTo(*sub, "--dtype", command->dtype, {"f32", "f16", "bf16"},
             "Type of the final model's matrices (default: as in --model)");
-  sub->add_flag("--quiet", command->quiet, "No progress, no losses");
+  sub->add_flag("--quiet", command->quiet, "Say nothing of progress, losses and checkpoints");
   command->model.AddThreadsTo(*sub);
   command->settings.AddTo(*sub);
   sub->callback([command, &action] { action = [command] { return Run(*command); }; });

@@ -22,24 +22,27 @@ constexpr std::array kHelp = {
     FieldHelp{"per_device_train_batch_size", "N", "Conversations that go through together", "Step"},
     FieldHelp{"per_device_eval_batch_size", "N", "The same in evaluation", "Step"},
     FieldHelp{"gradient_accumulation_steps", "N", "Batches that make up a step", "Step"},
-    FieldHelp{"learning_rate", "X", "The largest", "Optimiser (AdamW)"},
+    FieldHelp{"learning_rate", "X", "The largest of the schedule", "Optimiser (AdamW)"},
     FieldHelp{"lr_scheduler_type", "NAME", "linear, cosine, constant, constant_with_warmup",
               "Optimiser (AdamW)"},
     FieldHelp{"warmup_ratio", "X", "Share of the steps in which the rate rises from 0",
               "Optimiser (AdamW)"},
-    FieldHelp{"warmup_steps", "N", "Above 0: their number instead", "Optimiser (AdamW)"},
+    FieldHelp{"warmup_steps", "N", "Above 0: the number of these steps, instead of the share",
+              "Optimiser (AdamW)"},
     FieldHelp{"weight_decay", "X", "Of matrices; norms and biases do not decay",
               "Optimiser (AdamW)"},
-    FieldHelp{"adam_beta1", "X", "Decay of the gradients' mean", "Optimiser (AdamW)"},
-    FieldHelp{"adam_beta2", "X", "Decay of their squares' mean", "Optimiser (AdamW)"},
-    FieldHelp{"adam_epsilon", "X", "What is added to its root", "Optimiser (AdamW)"},
+    FieldHelp{"adam_beta1", "X", "Decay of the running mean of gradients", "Optimiser (AdamW)"},
+    FieldHelp{"adam_beta2", "X", "Decay of the running mean of their squares", "Optimiser (AdamW)"},
+    FieldHelp{"adam_epsilon", "X", "What is added to the root of the squares' mean",
+              "Optimiser (AdamW)"},
     FieldHelp{"max_grad_norm", "X", "Larger gradients are scaled to it; 0: none is",
               "Optimiser (AdamW)"},
     FieldHelp{"logging_steps", "N", "Steps from line to line of metrics.jsonl", "Run"},
     FieldHelp{"eval_steps", "N", "Steps from evaluation to evaluation; 0: with checkpoints", "Run"},
     FieldHelp{"save_steps", "N", "Steps from checkpoint to checkpoint", "Run"},
-    FieldHelp{"save_total_limit", "N", "Checkpoints kept beside the best; 0: all", "Run"},
-    FieldHelp{"seed", "N", "Of the order of conversations and of the frames drawn", "Run"},
+    FieldHelp{"save_total_limit", "N", "Checkpoints kept, the best one among them; 0: all", "Run"},
+    FieldHelp{"seed", "N", "Of all that is drawn: order, frames, an adapter's beginning, dropout",
+              "Run"},
     FieldHelp{"bf16", "", "Products in bf16; weights and optimiser stay in f32", "Step"},
     FieldHelp{"depth_decoder_labels_ratio", "X",
               "Share of the frames that the depth decoder learns, drawn anew\nfor each step",
@@ -79,6 +82,9 @@ void CheckKeys(const Json& json, const std::string& file) {
       Fail<FormatError>("{}: there is no option '{}'; there are {}", file, key,
                         fmt::join(fields, ", "));
     }
+    if (value.is_null()) {
+      Fail<FormatError>("{}: {} is null; leave it out for its default", file, key);
+    }
   }
 }
 
@@ -104,8 +110,12 @@ void TrainSettings::AddTo(CLI::App& command) {
   });
 }
 
-train::TrainOptions TrainSettings::Read() const {
+train::TrainOptions TrainSettings::Read(const Json& saved) const {
   train::TrainOptions options;
+  if (saved.is_object()) {
+    train::TrainOptions::visit_fields(
+        options, checkpoint::FieldReader(saved, {.file = "trainer_state.json"}));
+  }
   if (!file_.empty()) {
     const Json json = ParseJsonFile(file_);
     if (!json.is_object()) {

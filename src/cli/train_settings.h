@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "base/json.h"
 #include "torch/train_options.h"
 
 namespace csm::cli {
@@ -14,9 +15,9 @@ namespace csm::cli {
 class TrainSettings {
  public:
   void AddTo(CLI::App& command);  ///< --config, and a flag for each field
-  /// Defaults, then the file's fields, then the flags. Throws FileError, FormatError,
-  /// ArgumentError.
-  train::TrainOptions Read() const;
+  /// Defaults, then those of `saved` (a run that is resumed; null: none), then the file's fields,
+  /// then the flags. Throws FileError, FormatError, ArgumentError.
+  train::TrainOptions Read(const Json& saved) const;
 
  private:
   std::string file_;

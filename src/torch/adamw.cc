@@ -48,6 +48,7 @@ double AdamW::ClipGradients(double max_norm) {
   for (const Item& item : items_) {
     if (item.parameter.grad().defined()) norms.push_back(item.parameter.grad().norm());
   }
+  if (norms.empty()) return 0;
   const auto total = torch::stack(norms).norm().item<double>();
   const double scale = max_norm / (total + 1e-6);  // as torch's clip_grad_norm_
   if (max_norm > 0 && scale < 1) {

@@ -25,7 +25,6 @@ class AdamW {
 
   /// Every tensor of the state by name: exp_avg.NAME, exp_avg_sq.NAME, step.NAME.
   std::vector<std::pair<std::string, torch::Tensor>> State() const;
-  size_t num_parameters() const { return items_.size(); }
 
  private:
   struct Item {

@@ -96,6 +96,10 @@ void CheckSample(const Sample& sample, const CsmConfig& config) {
     Fail<ArgumentError>("the codes have {} codebooks; the model has {}",
                         sample.frames.num_codebooks, config.num_codebooks);
   }
+  const auto is_unknown = [&](int32_t id) { return id < 0 || id >= config.text_vocab_size; };
+  if (std::any_of(sample.input_ids.begin(), sample.input_ids.end(), is_unknown)) {
+    Fail<ArgumentError>("a token's id is outside [0, {})", config.text_vocab_size);
+  }
   const auto is_outside = [&](int32_t code) { return code < 0 || code >= config.vocab_size; };
   if (std::any_of(sample.frames.data.begin(), sample.frames.data.end(), is_outside)) {
     Fail<ArgumentError>("a code is outside [0, {})", config.vocab_size);

@@ -2,14 +2,16 @@
 
 #include <ATen/Parallel.h>
 
+#include "base/error.h"
 #include "checkpoint/model_dir.h"
 #include "torch/parameters.h"
 #include "torch/samples.h"
 
 namespace csm::train {
+namespace {
 
-EvalResult Evaluate(const std::filesystem::path& path, std::span<const Conversation> conversations,
-                    const EvalOptions& options) {
+EvalResult Compute(const std::filesystem::path& path, std::span<const Conversation> conversations,
+                   const EvalOptions& options) {
   const checkpoint::CsmCheckpoint checkpoint = checkpoint::OpenCsmCheckpoint(path);
   const Runtime runtime(options.num_threads);
   at::set_num_threads(runtime.num_threads());
@@ -30,6 +32,17 @@ EvalResult Evaluate(const std::filesystem::path& path, std::span<const Conversat
     }
   }
   return result;
+}
+
+}  // namespace
+
+EvalResult Evaluate(const std::filesystem::path& path, std::span<const Conversation> conversations,
+                    const EvalOptions& options) {
+  try {
+    return Compute(path, conversations, options);
+  } catch (const c10::Error& error) {
+    Fail<Error>("LibTorch: {}", error.what_without_backtrace());
+  }
 }
 
 }  // namespace csm::train

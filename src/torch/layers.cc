@@ -14,7 +14,7 @@ LinearImpl::LinearImpl(int64_t inputs, int64_t outputs, bool has_bias)
 }
 
 torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
-  const torch::Tensor y = torch::linear(x, weight, bias);
+  torch::Tensor y = torch::linear(x, weight, bias);
   if (!is_adapted()) return y;
   const torch::Tensor dropped = dropout_ > 0 ? torch::dropout(x, dropout_, is_training()) : x;
   return y + lora_b_->forward(lora_a_->forward(dropped)) * scale_;

@@ -1,6 +1,6 @@
 // The layers that both Llama-like stacks are made of, trainable: named as in transformers, so that
 // named_parameters() gives the tensor names of a checkpoint. Parameters are made without values;
-// LoadParameters (parameters.h) or InitParameters fills them.
+// LoadModel (parameters.h) fills them.
 #ifndef CSM_TORCH_LAYERS_H_
 #define CSM_TORCH_LAYERS_H_
 

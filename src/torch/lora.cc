@@ -1,13 +1,14 @@
 #include "torch/lora.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <sstream>
 
 #include "base/error.h"
 #include "checkpoint/adapter.h"
 #include "checkpoint/safetensors.h"
+#include "torch/parameters.h"
 
 namespace csm::train {
 namespace {
@@ -16,7 +17,10 @@ std::vector<std::string> Targets(const TrainOptions& options) {
   std::vector<std::string> names;
   std::istringstream list(options.lora_target_modules);
   for (std::string name; std::getline(list, name, ',');) {
-    if (!name.empty()) names.push_back(name);
+    name.erase(0, name.find_first_not_of(' '));
+    name.erase(name.find_last_not_of(' ') + 1);
+    const bool is_new = std::find(names.begin(), names.end(), name) == names.end();
+    if (!name.empty() && is_new) names.push_back(name);
   }
   if (names.empty()) Fail<ArgumentError>("lora_target_modules is empty; e.g. q_proj,v_proj");
   return names;
@@ -54,6 +58,7 @@ void AddAdapter(CsmForConditionalGeneration& model, const TrainOptions& options)
           target);
     }
     for (const auto& [name, layer] : layers) {
+      if (layer->is_adapted()) continue;  // "self_attn.q_proj" after "q_proj"
       layer->Adapt(options.lora_r, options.lora_alpha, options.lora_dropout);
       // kaiming_uniform with a = sqrt(5), as peft has it.
       const double bound = 1 / std::sqrt(static_cast<double>(layer->weight.size(1)));
@@ -86,18 +91,11 @@ void SaveAdapter(CsmForConditionalGeneration& model, const TrainOptions& options
 }
 
 void LoadAdapter(const std::filesystem::path& dir, CsmForConditionalGeneration& model) {
-  const checkpoint::SafetensorsFile file(dir / "adapter_model.safetensors");
+  const checkpoint::SafetensorsFile file(dir / checkpoint::kAdapterTensors);
   const torch::NoGradGuard no_grad;
   for (auto& item : model->named_parameters()) {
     if (item.key().find(".lora_") == std::string::npos) continue;
-    const std::string name = "base_model.model." + item.key();
-    const checkpoint::TensorView* stored = file.Find(name);
-    if (stored == nullptr || stored->shape != item.value().sizes().vec() ||
-        stored->dtype != DType::kF32) {
-      Fail<FormatError>("{} does not fit this run: {} is missing or of another shape",
-                        file.path().string(), name);
-    }
-    std::memcpy(item.value().data_ptr(), stored->bytes.data(), stored->bytes.size());
+    CopyStored(file, std::string(checkpoint::kAdapterPrefix) + item.key(), item.value());
   }
 }
 

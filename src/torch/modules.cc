@@ -95,12 +95,6 @@ torch::Tensor DepthDecoderForCausalLMImpl::forward(const torch::Tensor& hidden,
   return SumOfCrossEntropies(logits.flatten(0, 1), labels.flatten());
 }
 
-Batch Batch::To(torch::Device device) const {
-  return {input_ids.to(device),     frames.to(device),          frame_positions.to(device),
-          backbone_from.to(device), backbone_labels.to(device), depth_from.to(device),
-          depth_frames.to(device)};
-}
-
 torch::Tensor LossSums::BackboneLoss() const {
   return backbone / static_cast<double>(num_backbone);
 }

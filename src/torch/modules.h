@@ -103,8 +103,6 @@ struct Batch {
   torch::Tensor backbone_labels;  ///< [num_backbone]
   torch::Tensor depth_from;       ///< [num_depth] flattened positions that predict the rest
   torch::Tensor depth_frames;     ///< [num_depth, num_codebooks]
-
-  Batch To(torch::Device device) const;
 };
 
 /// Each a sum of cross-entropies, in f32, and how many they are of.

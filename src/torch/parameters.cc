@@ -1,5 +1,7 @@
 #include "torch/parameters.h"
 
+#include <cstring>
+
 #include "base/error.h"
 #include "checkpoint/csm_tensors.h"
 #include "checkpoint/tensor_values.h"
@@ -18,7 +20,8 @@ DType Counterpart(torch::ScalarType dtype) {
   }
 }
 
-// The tensor that holds a parameter: tied code embeddings go by either name.
+}  // namespace
+
 std::string StoredName(const checkpoint::CsmCheckpoint& checkpoint, const std::string& parameter) {
   if (parameter == checkpoint::kBackboneCodeEmbedding) return checkpoint.code_embeddings.backbone;
   if (parameter == checkpoint::kDepthCodeEmbedding) {
@@ -27,10 +30,8 @@ std::string StoredName(const checkpoint::CsmCheckpoint& checkpoint, const std::s
   return parameter;
 }
 
-}  // namespace
-
 CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoint,
-                                      torch::ScalarType dtype, torch::Device device) {
+                                      torch::ScalarType dtype) {
   if (checkpoint.tensors->HasTransposedHeads()) {
     Fail<ArgumentError>("{} is a GGUF file, made for speaking: train the checkpoint it came from",
                         checkpoint.dir.string());
@@ -49,8 +50,20 @@ CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoin
                                 item.value().data_ptr(), Counterpart(dtype));
     checkpoint.tensors->Release(*stored);
   }
-  model->to(device);
   return model;
+}
+
+void CopyStored(const checkpoint::TensorStore& store, const std::string& name, torch::Tensor to) {
+  const checkpoint::TensorView* stored = store.Find(name);
+  if (stored == nullptr) Fail<FormatError>("{} holds no {}", store.path().string(), name);
+  if (!stored->other_dtype.empty() || stored->dtype != DType::kF32 ||
+      stored->shape != to.sizes().vec() || stored->bytes.size() != to.nbytes()) {
+    Fail<FormatError>("{} does not fit this run: {} should be F32 of shape [{}]",
+                      store.path().string(), name, fmt::join(to.sizes().vec(), ", "));
+  }
+  const torch::Tensor values = torch::empty(to.sizes());
+  std::memcpy(values.data_ptr(), stored->bytes.data(), stored->bytes.size());
+  to.copy_(values);
 }
 
 }  // namespace csm::train

@@ -1,19 +1,27 @@
-// Parameters of the modules from a checkpoint's tensors, and back.
+// Parameters of the modules from a checkpoint's tensors.
 #ifndef CSM_TORCH_PARAMETERS_H_
 #define CSM_TORCH_PARAMETERS_H_
 
 #include <torch/torch.h>
+
+#include <string>
 
 #include "checkpoint/model_dir.h"
 #include "torch/modules.h"
 
 namespace csm::train {
 
-/// A model with the checkpoint's weights, all converted to `dtype`, on `device`. Throws
-/// ArgumentError for a GGUF file, whose weights are not for training.
+/// The stored tensor that holds a parameter: tied code embeddings go by either name.
+std::string StoredName(const checkpoint::CsmCheckpoint& checkpoint, const std::string& parameter);
+
+/// A model with the checkpoint's weights, all converted to `dtype`. Throws ArgumentError for a GGUF
+/// file, whose weights are not for training.
 CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoint,
-                                      torch::ScalarType dtype = torch::kFloat32,
-                                      torch::Device device = torch::kCPU);
+                                      torch::ScalarType dtype = torch::kFloat32);
+
+/// Copies tensor `name` of `store` into an f32 tensor of the same shape. Throws FormatError if
+/// there is none that fits.
+void CopyStored(const checkpoint::TensorStore& store, const std::string& name, torch::Tensor to);
 
 }  // namespace csm::train
 

@@ -17,7 +17,7 @@ constexpr std::array<std::string_view, 4> kSchedules = {"linear", "cosine", "con
 template <typename T>
 void CheckRange(std::string_view name, T value, T least, T most) {
   if (value >= least && value <= most) return;
-  if (most == std::numeric_limits<T>::max()) {
+  if (most >= static_cast<T>(1e18)) {
     Fail<ArgumentError>("{} is {}; it should be {} or more", name, value, least);
   }
   Fail<ArgumentError>("{} is {}; it should be in [{}, {}]", name, value, least, most);
@@ -39,7 +39,7 @@ int64_t WarmupSteps(const TrainOptions& options, int64_t num_steps) {
 }  // namespace
 
 void TrainOptions::Validate() const {
-  CheckNumber("num_train_epochs", num_train_epochs);
+  CheckNumber("num_train_epochs", num_train_epochs, 1e6);
   CheckInteger("max_steps", max_steps, -1);
   if (max_steps <= 0 && num_train_epochs == 0) {
     Fail<ArgumentError>("num_train_epochs is 0 and max_steps {}: that is no training", max_steps);
@@ -55,9 +55,9 @@ void TrainOptions::Validate() const {
   CheckNumber("warmup_ratio", warmup_ratio, 1);
   CheckInteger("warmup_steps", warmup_steps, 0);
   CheckNumber("weight_decay", weight_decay);
-  CheckNumber("adam_beta1", adam_beta1, 1);
-  CheckNumber("adam_beta2", adam_beta2, 1);
-  CheckNumber("adam_epsilon", adam_epsilon);
+  CheckNumber("adam_beta1", adam_beta1, 0.999999);
+  CheckNumber("adam_beta2", adam_beta2, 0.999999);
+  CheckRange("adam_epsilon", adam_epsilon, 1e-30, 1e30);
   CheckNumber("max_grad_norm", max_grad_norm);
   CheckInteger("logging_steps", logging_steps, 1);
   CheckInteger("eval_steps", eval_steps, 0);

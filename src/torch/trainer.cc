@@ -10,7 +10,9 @@
 #include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/json.h"
+#include "checkpoint/config_writer.h"
 #include "torch/dataset.h"
 #include "torch/lora.h"
 #include "torch/parameters.h"
@@ -42,6 +44,12 @@ struct Totals {
   double backbone = 0, depth_decoder = 0;  // sums of cross-entropies
   int64_t num_backbone = 0, num_depth_decoder = 0;
 
+  void Add(const Totals& more) {
+    backbone += more.backbone;
+    depth_decoder += more.depth_decoder;
+    num_backbone += more.num_backbone;
+    num_depth_decoder += more.num_depth_decoder;
+  }
   void Add(const LossSums& sums) {
     backbone += sums.backbone.item<double>();
     depth_decoder += sums.depth_decoder.item<double>();
@@ -53,12 +61,37 @@ struct Totals {
   double Loss() const { return BackboneLoss() + DepthDecoderLoss(); }
 };
 
-Json OptionsToJson(const TrainOptions& options, size_t num_samples) {
+// What tells one dataset from another.
+std::string HashOf(std::span<const Sample> samples) {
+  Hash hash;
+  const auto add = [&](const std::vector<int32_t>& values) {
+    hash.Add(values.size());
+    hash.Add(std::as_bytes(std::span(values)));
+  };
+  for (const Sample& sample : samples) {
+    add(sample.input_ids);
+    add(sample.labels);
+    add(sample.frames.data);
+  }
+  return fmt::format("{} conversations, {:016x}", samples.size(), hash.state());
+}
+
+Json OptionsToJson(const TrainOptions& options, std::span<const Sample> samples) {
   Json json;
   TrainOptions::visit_fields(
       options, [&](std::string_view name, const auto& value) { json[std::string(name)] = value; });
-  json["num_samples"] = num_samples;
+  json["data"] = HashOf(samples);
   return json;
+}
+
+bool IsFinite(const CsmForConditionalGeneration& model) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& item : model->named_parameters()) {
+    if (item.value().requires_grad() && !torch::isfinite(item.value()).all().item<bool>()) {
+      return false;
+    }
+  }
+  return true;
 }
 
 // Parameters whose names match stay as they are.
@@ -83,18 +116,14 @@ class Run {
       : request_(request), options_(request.options), callbacks_(callbacks) {
     options_.Validate();
     const auto last = LastCheckpoint(request.output);
-    if (!request.resume && last) {
-      Fail<ArgumentError>("{} holds a run already: resume it, or choose another folder",
-                          request.output.string());
-    }
-    if (request.resume && !last) {
-      Fail<ArgumentError>("{} holds no checkpoint to resume", request.output.string());
-    }
+    CheckOutput(last.has_value());
     const Runtime runtime(request.num_threads);
     at::set_num_threads(runtime.num_threads());
     first_ = checkpoint::OpenCsmCheckpoint(request.model);
     const bool is_adapter = options_.has_adapter();
     origin_ = last && !is_adapter ? checkpoint::OpenCsmCheckpoint(*last) : first_;
+    origin_.dir = first_.dir;  // a checkpoint of the run may be removed while it goes on
+    processor_.emplace(CsmProcessor::from_pretrained(first_.dir));
     // What does not learn may as well be 16-bit.
     is_half_ = is_adapter && options_.bf16;
     model_ = LoadModel(origin_, is_half_ ? torch::kBFloat16 : torch::kFloat32);
@@ -103,17 +132,19 @@ class Run {
     Freeze(model_, options_.freeze);
     optimizer_.emplace(*model_, options_);
     Load(runtime);
-    saved_options_ = OptionsToJson(options_, samples_.size());
-    if (last) position_ = ResumeFrom(*last, saved_options_, *optimizer_);
+    saved_options_ = OptionsToJson(options_, samples_);
+    if (last) {
+      position_ = ResumeFrom(*last, saved_options_, *optimizer_);
+      saved_step_ = position_.step;
+    }
     CountSteps();
     OpenMetrics();
   }
 
   TrainResult Train() {
-    mark_ = Clock::now();
     while (position_.step < num_steps_) {
       if (callbacks_.is_cancelled && callbacks_.is_cancelled()) {
-        if (saved_step_ != position_.step) Save();
+        if (position_.step > 0 && saved_step_ != position_.step) Save();
         return {position_.step, false, {}};
       }
       Step();
@@ -129,9 +160,32 @@ class Run {
   }
 
  private:
+  // A folder with results of another run, or with the model itself, is not written to.
+  void CheckOutput(bool has_checkpoint) const {
+    const std::string output = request_.output.string();
+    if (request_.resume && !has_checkpoint) {
+      Fail<ArgumentError>("{} holds no checkpoint to resume", output);
+    }
+    std::error_code error;
+    const auto holds = [&](const char* name) {
+      return std::filesystem::exists(request_.output / name, error);
+    };
+    if (!request_.resume && (has_checkpoint || holds("model") || holds("adapter"))) {
+      Fail<ArgumentError>("{} holds a run already: resume it, or choose another folder", output);
+    }
+    for (const char* name : {"model", "adapter"}) {
+      if (std::filesystem::equivalent(request_.model, request_.output / name, error)) {
+        Fail<ArgumentError>(
+            "{} is the model, and where the result would go: choose another "
+            "output folder",
+            request_.model.string());
+      }
+    }
+  }
+
   void Load(const Runtime& runtime) {
-    const CsmProcessor processor = CsmProcessor::from_pretrained(origin_.dir);
-    const MimiModel codec = MimiModel::from_pretrained(origin_.dir, {.runtime = runtime});
+    const CsmProcessor& processor = *processor_;
+    const MimiModel codec = MimiModel::from_pretrained(first_.dir, {.runtime = runtime});
     const TrainOn train_on = options_.train_on == "last" ? TrainOn::kLast : TrainOn::kAll;
     const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
     const CodeCache cache(request_.cache.empty() ? request_.output / "codes" : request_.cache,
@@ -179,6 +233,7 @@ class Run {
   }
 
   void Step() {
+    const auto start = Clock::now();
     std::vector<Batch> batches;
     int64_t num_backbone = 0, num_depth_frames = 0;
     for (const std::vector<Sample>& samples : BatchesOf(position_.step)) {
@@ -189,7 +244,8 @@ class Run {
     const auto num_depth =
         static_cast<double>(num_depth_frames * (origin_.config.num_codebooks - 1));
     // What dropout draws depends on the step alone.
-    torch::manual_seed(static_cast<uint64_t>(options_.seed + position_.step));
+    torch::manual_seed(static_cast<uint64_t>(options_.seed) +
+                       static_cast<uint64_t>(position_.step));
     model_->train();
     Totals totals;
     for (const Batch& batch : batches) {
@@ -221,15 +277,13 @@ class Run {
     optimizer_->ZeroGrad();
     ++position_.step;
     frames_ += num_backbone;
-    since_log_.backbone += totals.backbone;
-    since_log_.depth_decoder += totals.depth_decoder;
-    since_log_.num_backbone += totals.num_backbone;
-    since_log_.num_depth_decoder += totals.num_depth_decoder;
+    since_log_.Add(totals);
+    seconds_ += SecondsSince(start);
     if (callbacks_.on_step) callbacks_.on_step(position_.step, num_steps_);
   }
 
   void Log() {
-    last_.frames_per_second = static_cast<double>(frames_) / SecondsSince(mark_);
+    last_.frames_per_second = static_cast<double>(frames_) / seconds_;
     last_.backbone_loss = since_log_.BackboneLoss();
     last_.depth_decoder_loss = since_log_.DepthDecoderLoss();
     WriteLine({{"step", last_.step},
@@ -243,7 +297,7 @@ class Run {
     if (callbacks_.on_log) callbacks_.on_log(last_);
     since_log_ = {};
     frames_ = 0;
-    mark_ = Clock::now();
+    seconds_ = 0;
   }
 
   void Evaluate() {
@@ -258,23 +312,30 @@ class Run {
           std::span(eval_samples_).subspan(first, std::min(size, eval_samples_.size() - first));
       totals.Add(model_(MakeBatch(part, origin_.config)));
     }
+    if (!std::isfinite(totals.Loss())) {
+      Fail<Error>(
+          "step {}: the evaluation loss is {}; the checkpoints before it stay, try a lower "
+          "learning_rate",
+          position_.step, totals.Loss());
+    }
     WriteLine({{"step", position_.step},
                {"eval_loss", totals.Loss()},
                {"eval_backbone_loss", totals.BackboneLoss()},
                {"eval_depth_decoder_loss", totals.DepthDecoderLoss()}});
-    if (!position_.best || totals.Loss() < *position_.best) {
-      position_.best = totals.Loss();
-      position_.best_step = position_.step;
-    }
+    last_evaluation_ = {position_.step, totals.Loss()};
     if (callbacks_.on_eval) {
       callbacks_.on_eval(position_.step, totals.Loss(), totals.BackboneLoss(),
                          totals.DepthDecoderLoss());
     }
-    mark_ = Clock::now();  // not training
   }
 
   void Save() {
-    metrics_.flush();
+    CheckWeights();
+    const auto& [evaluated_step, loss] = last_evaluation_;
+    if (evaluated_step == position_.step && (!position_.best || loss < *position_.best)) {
+      position_.best = loss;
+      position_.best_step = position_.step;
+    }
     const auto write = [&](const std::filesystem::path& dir) { Write(dir, std::nullopt); };
     SaveCheckpoint(write, *optimizer_, position_, saved_options_, options_.save_total_limit,
                    request_.output);
@@ -282,14 +343,23 @@ class Run {
     if (callbacks_.on_save) {
       callbacks_.on_save(request_.output / fmt::format("checkpoint-{}", position_.step));
     }
-    mark_ = Clock::now();
+  }
+
+  void CheckWeights() const {
+    if (IsFinite(model_)) return;
+    Fail<Error>(
+        "step {}: weights are not finite, and were not saved; try a lower learning_rate or "
+        "more warmup",
+        position_.step);
   }
 
   std::filesystem::path SaveFinal() {
-    const auto dir = request_.output / (options_.has_adapter() ? "adapter" : "model");
-    std::filesystem::remove_all(dir);
+    CheckWeights();
+    std::filesystem::path dir = request_.output / (options_.has_adapter() ? "adapter" : "model");
     const DType stored = first_.tensors->Find("lm_head.weight")->dtype;
-    Write(dir, request_.save_dtype.value_or(stored));
+    ReplaceFolder(dir, [&](const std::filesystem::path& next) {
+      Write(next, request_.save_dtype.value_or(stored));
+    });
     return dir;
   }
 
@@ -298,20 +368,21 @@ class Run {
     if (options_.has_adapter()) {
       SaveAdapter(model_, options_, request_.model.string(), dir);
     } else {
-      SaveModel(origin_, model_, dtype, dir);
+      SaveModel(origin_, *processor_, model_, dtype, dir);
     }
   }
 
   // What an interrupted run wrote after the checkpoint that is resumed did not happen.
   void OpenMetrics() {
     const std::filesystem::path file = request_.output / "metrics.jsonl";
-    std::filesystem::create_directories(request_.output);
+    checkpoint::MakeFolder(request_.output);
     std::string kept;
     if (position_.step > 0 && std::filesystem::exists(file)) {
       std::ifstream old(file);
       for (std::string line; std::getline(old, line);) {
         const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-        if (json.is_object() && json.value("step", int64_t{0}) <= position_.step) {
+        const bool has_step = json.is_object() && json.contains("step") && json["step"].is_number();
+        if (has_step && json["step"].get<double>() <= static_cast<double>(position_.step)) {
           kept += line + "\n";
         }
       }
@@ -332,6 +403,7 @@ class Run {
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
   checkpoint::CsmCheckpoint first_, origin_;  // given, and that the run goes on from
+  std::optional<CsmProcessor> processor_;
   std::vector<Sample> samples_, eval_samples_;
   std::vector<size_t> lengths_;
   CsmForConditionalGeneration model_{nullptr};
@@ -345,17 +417,26 @@ class Run {
   std::ofstream metrics_;
   StepMetrics last_;
   Totals since_log_;
+  std::pair<int64_t, double> last_evaluation_ = {-1, 0};  // step and loss
   int64_t frames_ = 0;
-  Clock::time_point mark_;
+  double seconds_ = 0;  // of training, for these frames
 };
 
 }  // namespace
+
+Json SavedRunOptions(const std::filesystem::path& output) {
+  const auto last = LastCheckpoint(output);
+  if (!last) Fail<ArgumentError>("{} holds no checkpoint to resume", output.string());
+  return SavedOptions(*last);
+}
 
 TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks) {
   try {
     return Run(request, callbacks).Train();
   } catch (const Cancelled&) {  // before the first step
     return {};
+  } catch (const c10::Error& error) {
+    Fail<Error>("LibTorch: {}", error.what_without_backtrace());
   }
 }
 

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "base/json.h"
 #include "csm/csm.hpp"
 #include "torch/train_options.h"
 
@@ -33,7 +34,7 @@ struct StepMetrics {
   double backbone_loss = 0, depth_decoder_loss = 0;
   double grad_norm = 0;
   double learning_rate = 0;
-  double frames_per_second = 0;  ///< of audio, since the last line
+  double frames_per_second = 0;  ///< learnt in codebook 0, since the last line
 };
 
 struct TrainCallbacks {
@@ -52,6 +53,9 @@ struct TrainResult {
   bool is_complete = false;     ///< false: cancelled
   std::filesystem::path model;  ///< or adapter
 };
+
+/// The options that the run in `output` was last saved with. Throws ArgumentError if there is none.
+Json SavedRunOptions(const std::filesystem::path& output);
 
 /// Trains and writes OUTPUT/checkpoint-N, OUTPUT/metrics.jsonl and at the end OUTPUT/model, or with
 /// lora_r OUTPUT/adapter. Throws

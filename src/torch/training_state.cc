@@ -1,6 +1,7 @@
 #include "torch/training_state.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <map>
 #include <system_error>
@@ -10,6 +11,7 @@
 #include "base/error.h"
 #include "checkpoint/csm_tensors.h"
 #include "checkpoint/safetensors.h"
+#include "torch/parameters.h"
 
 namespace csm::train {
 namespace {
@@ -18,11 +20,19 @@ constexpr std::string_view kPrefix = "checkpoint-";
 constexpr char kStateFile[] = "trainer_state.json";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 
-// What the batches of a run depend on.
-constexpr std::array<std::string_view, 8> kFixed = {
-    "seed",     "per_device_train_batch_size", "gradient_accumulation_steps",
-    "train_on", "depth_decoder_labels_ratio",  "num_samples",
-    "lora_r",   "lora_target_modules"};
+// What may not change in a run: what its batches and its model are.
+constexpr std::array<std::string_view, 12> kFixed = {"seed",
+                                                     "per_device_train_batch_size",
+                                                     "gradient_accumulation_steps",
+                                                     "train_on",
+                                                     "depth_decoder_labels_ratio",
+                                                     "freeze",
+                                                     "bf16",
+                                                     "lora_r",
+                                                     "lora_alpha",
+                                                     "lora_dropout",
+                                                     "lora_target_modules",
+                                                     "data"};
 
 checkpoint::TensorView ViewOf(const std::string& name, const torch::Tensor& tensor) {
   checkpoint::TensorView view;
@@ -38,9 +48,7 @@ class TrainedTensors final : public checkpoint::TensorStore {
   TrainedTensors(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGeneration& model)
       : origin_(origin.tensors) {
     for (const auto& item : model->named_parameters()) {
-      std::string name = item.key();
-      if (name == checkpoint::kBackboneCodeEmbedding) name = origin.code_embeddings.backbone;
-      if (name == checkpoint::kDepthCodeEmbedding) name = origin.code_embeddings.depth_decoder;
+      const std::string name = StoredName(origin, item.key());
       copies_.push_back(item.value().detach().to(torch::kCPU, torch::kFloat32).contiguous());
       views_[name] = ViewOf(name, copies_.back());
     }
@@ -106,34 +114,69 @@ void RemoveOld(const std::filesystem::path& output, int64_t best_step, int64_t l
   }
 }
 
+struct State {
+  Position position;
+  Json options;
+};
+
+State ReadState(const std::filesystem::path& dir) {
+  const std::filesystem::path file = dir / kStateFile;
+  const Json json = ParseJsonFile(file);
+  try {
+    State state{.options = json.at("options")};
+    if (!state.options.is_object()) Fail<FormatError>("{}: options is no object", file.string());
+    state.position.step = json.at("step").get<int64_t>();
+    state.position.best_step = json.at("best_step").get<int64_t>();
+    if (!json.at("best").is_null()) state.position.best = json.at("best").get<double>();
+    if (dir.filename() != fmt::format("{}{}", kPrefix, state.position.step)) {
+      Fail<FormatError>("{} is of step {}", file.string(), state.position.step);
+    }
+    return state;
+  } catch (const nlohmann::json::exception& error) {
+    Fail<FormatError>("{} is no state of a run: {}", file.string(), SyntaxError(error));
+  }
+}
+
 }  // namespace
 
-void SaveModel(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGeneration& model,
-               std::optional<DType> dtype, const std::filesystem::path& dir) {
+void SaveModel(const checkpoint::CsmCheckpoint& origin, const CsmProcessor& processor,
+               CsmForConditionalGeneration& model, std::optional<DType> dtype,
+               const std::filesystem::path& dir) {
   checkpoint::CsmCheckpoint trained = origin;
   trained.tensors = std::make_shared<TrainedTensors>(origin, model);
-  std::filesystem::path temporary = dir;
-  temporary += ".tmp";
-  std::filesystem::remove_all(temporary);
-  checkpoint::SaveCsmCheckpoint(trained, temporary, dtype.value_or(DType::kF32));
-  CsmProcessor::from_pretrained(origin.dir).save_pretrained(temporary);
-  std::filesystem::rename(temporary, dir);
+  checkpoint::SaveCsmCheckpoint(trained, dir, dtype.value_or(DType::kF32));
+  processor.save_pretrained(dir);
+}
+
+void ReplaceFolder(const std::filesystem::path& dir, const ModelWriter& write) {
+  std::filesystem::path next = dir, old = dir;
+  next += ".partial";
+  old += ".old";
+  std::error_code error;
+  std::filesystem::remove_all(next, error);
+  std::filesystem::remove_all(old, error);
+  write(next);
+  if (std::filesystem::exists(dir, error)) std::filesystem::rename(dir, old, error);
+  if (!error) std::filesystem::rename(next, dir, error);
+  if (error) {
+    const std::string reason = error.message();
+    if (!std::filesystem::exists(dir, error)) std::filesystem::rename(old, dir, error);
+    Fail<FileError>("cannot put {} in its place: {}", dir.string(), reason);
+  }
+  std::filesystem::remove_all(old, error);  // what stays only takes room
 }
 
 void SaveCheckpoint(const ModelWriter& write_model, const AdamW& optimizer,
                     const Position& position, const Json& options, int64_t limit,
                     const std::filesystem::path& output) {
-  const std::filesystem::path dir = output / fmt::format("{}{}", kPrefix, position.step);
-  std::filesystem::path temporary = dir;
-  temporary += ".partial";  // the name must not be there before all the rest is
-  std::filesystem::remove_all(temporary);
-  write_model(temporary);
-  SaveOptimizer(optimizer, temporary / kOptimizerFile);
-  Json state = {{"step", position.step}, {"best_step", position.best_step}, {"options", options}};
-  state["best"] = position.best ? Json(*position.best) : Json();
-  WriteFileAtomically(temporary / kStateFile, state.dump(2) + "\n");
-  std::filesystem::remove_all(dir);
-  std::filesystem::rename(temporary, dir);
+  ReplaceFolder(output / fmt::format("{}{}", kPrefix, position.step), [&](const std::filesystem::
+                                                                              path& dir) {
+    write_model(dir);
+    SaveOptimizer(optimizer, dir / kOptimizerFile);
+    Json state = {{"step", position.step}, {"best_step", position.best_step}, {"options", options}};
+    state["best"] = position.best ? Json(*position.best) : Json();
+    WriteFileAtomically(dir / kStateFile, state.dump(2) + "\n");
+  });
   RemoveOld(output, position.best_step, limit);
 }
 
@@ -143,36 +186,24 @@ std::optional<std::filesystem::path> LastCheckpoint(const std::filesystem::path&
   return all.back().dir;
 }
 
+Json SavedOptions(const std::filesystem::path& dir) { return ReadState(dir).options; }
+
 Position ResumeFrom(const std::filesystem::path& dir, const Json& options, AdamW& optimizer) {
-  const Json state = ParseJsonFile(dir / kStateFile);
+  const State state = ReadState(dir);
   for (const std::string_view key : kFixed) {
-    const Json was = state.at("options").value(std::string(key), Json());
-    if (was != options.at(std::string(key))) {
+    const Json was = state.options.value(std::string(key), Json());
+    const Json& is = options.at(std::string(key));
+    if (was != is) {
       Fail<ArgumentError>(
-          "{} was trained with {} {}, which is now {}: resuming would see other "
-          "batches",
-          dir.string(), key, was.dump(), options.at(std::string(key)).dump());
+          "{} was trained with {} {}, now it is {}; a run goes on with what it "
+          "began with",
+          dir.string(), key, was.dump(), is.dump());
     }
   }
   const checkpoint::SafetensorsFile file(dir / kOptimizerFile);
   const torch::NoGradGuard no_grad;
-  for (auto& [name, tensor] : optimizer.State()) {
-    const checkpoint::TensorView* stored = file.Find(name);
-    if (stored == nullptr || stored->shape != tensor.sizes().vec() ||
-        stored->dtype != DType::kF32) {
-      Fail<FormatError>("{} does not fit this run: {} is missing or of another shape",
-                        (dir / kOptimizerFile).string(), name);
-    }
-    const torch::Tensor values = torch::empty(tensor.sizes());
-    std::memcpy(values.data_ptr(), stored->bytes.data(), stored->bytes.size());
-    torch::Tensor target = tensor;
-    target.copy_(values);
-  }
-  Position position;
-  position.step = state.at("step").get<int64_t>();
-  position.best_step = state.at("best_step").get<int64_t>();
-  if (!state.at("best").is_null()) position.best = state.at("best").get<double>();
-  return position;
+  for (auto& [name, tensor] : optimizer.State()) CopyStored(file, name, tensor);
+  return state.position;
 }
 
 }  // namespace csm::train

@@ -1,5 +1,5 @@
 // A training run on disk: folders OUTPUT/checkpoint-N, each a whole model that transformers and the
-// engine load, with what is needed to go on from it. A folder appears complete or not at all.
+// engine load, or an adapter, with what is needed to go on from it.
 #ifndef CSM_TORCH_TRAINING_STATE_H_
 #define CSM_TORCH_TRAINING_STATE_H_
 
@@ -18,17 +18,22 @@ namespace csm::train {
 /// How far a run is.
 struct Position {
   int64_t step = 0;            ///< of the optimiser
-  std::optional<double> best;  ///< least evaluation loss
+  std::optional<double> best;  ///< least evaluation loss of a checkpoint
   int64_t best_step = 0;
 };
 
-/// Writes a model folder: the trained parameters in `dtype` (none: f32), everything else as in the
-/// checkpoint that training began with. DIR must not exist.
-void SaveModel(const checkpoint::CsmCheckpoint& origin, CsmForConditionalGeneration& model,
-               std::optional<DType> dtype, const std::filesystem::path& dir);
-
 /// Writes the model, or what else is trained, into a folder.
 using ModelWriter = std::function<void(const std::filesystem::path& dir)>;
+
+/// Writes a model folder: the trained parameters in `dtype` (none: f32), everything else as in
+/// `origin`, whose tensors have the names of the parameters.
+void SaveModel(const checkpoint::CsmCheckpoint& origin, const CsmProcessor& processor,
+               CsmForConditionalGeneration& model, std::optional<DType> dtype,
+               const std::filesystem::path& dir);
+
+/// Lets `write` fill a folder beside `dir`, which then takes the place of `dir`. Throws FileError;
+/// then `dir` is as before.
+void ReplaceFolder(const std::filesystem::path& dir, const ModelWriter& write);
 
 /// Writes OUTPUT/checkpoint-STEP and removes the oldest beyond `limit` (0: none), but never the
 /// best. Throws FileError; then the checkpoints are as before.
@@ -39,8 +44,11 @@ void SaveCheckpoint(const ModelWriter& write_model, const AdamW& optimizer,
 /// The checkpoint of OUTPUT with the most steps; none if there is none.
 std::optional<std::filesystem::path> LastCheckpoint(const std::filesystem::path& output);
 
+/// The options that a checkpoint was trained with. Throws FileError, FormatError.
+Json SavedOptions(const std::filesystem::path& checkpoint);
+
 /// Reads the optimiser's state and the position of a checkpoint folder. `options`: this run's; what
-/// the batches depend on must be as it was. Throws ArgumentError, FileError, FormatError.
+/// the steps so far depend on must be as it was. Throws ArgumentError, FileError, FormatError.
 Position ResumeFrom(const std::filesystem::path& checkpoint, const Json& options, AdamW& optimizer);
 
 }  // namespace csm::train
