@@ -23,7 +23,7 @@ void AddVerify(CLI::App& app, Action& action);
 void AddQuantize(CLI::App& app, Action& action);
 void AddVoice(CLI::App& app, Action& action);
 void AddBench(CLI::App& app, Action& action);
-/// csm eval, csm train, csm merge; in a build without LibTorch it says how to get one with it.
+/// csm eval, train, merge; in a build without LibTorch they say how to get one with it.
 void AddTraining(CLI::App& app, Action& action);
 
 inline constexpr int kExitOk = 0;
