@@ -53,7 +53,8 @@ CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoin
   return model;
 }
 
-void CopyStored(const checkpoint::TensorStore& store, const std::string& name, torch::Tensor to) {
+void CopyStored(const checkpoint::TensorStore& store, const std::string& name,
+                const torch::Tensor& to) {
   const checkpoint::TensorView* stored = store.Find(name);
   if (stored == nullptr) Fail<FormatError>("{} holds no {}", store.path().string(), name);
   if (!stored->other_dtype.empty() || stored->dtype != DType::kF32 ||

@@ -21,7 +21,8 @@ CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoin
 
 /// Copies tensor `name` of `store` into an f32 tensor of the same shape. Throws FormatError if
 /// there is none that fits.
-void CopyStored(const checkpoint::TensorStore& store, const std::string& name, torch::Tensor to);
+void CopyStored(const checkpoint::TensorStore& store, const std::string& name,
+                const torch::Tensor& to);
 
 }  // namespace csm::train
 
