@@ -22,8 +22,7 @@ struct EvalCommand {
 
 int Run(EvalCommand& command) {
   command.options.num_threads = command.model.Threads().num_threads();
-  command.options.train_on =
-      command.train_on == "last" ? train::TrainOn::kLast : train::TrainOn::kAll;
+  command.options.train_on = train::ParseTrainOn(command.train_on);
   const train::EvalResult result = train::Evaluate(
       command.model.Dir(), load_conversations(command.conversation), command.options);
   if (!std::isfinite(result.loss())) {

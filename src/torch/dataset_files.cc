@@ -53,11 +53,11 @@ std::vector<Conversation> ReadJsonLines(const std::filesystem::path& file) {
     const std::string_view line = std::string_view(content).substr(first, end - first);
     first = end + 1;
     ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const size_t begin = line.find_first_not_of(" \t\r");
+    if (begin == std::string_view::npos) continue;
     try {
-      const Json json = ParseJson(line, file.string());
-      if (json.is_object()) {
-        conversations.push_back(FromObject(json, file.parent_path()));
+      if (line[begin] == '{') {
+        conversations.push_back(FromObject(ParseJson(line, file.string()), file.parent_path()));
         continue;
       }
       auto parsed = text::ParseConversations(line, file);

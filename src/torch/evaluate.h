@@ -6,6 +6,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "csm/csm.hpp"
 
@@ -13,6 +14,10 @@ namespace csm::train {
 
 /// The turns whose audio is learnt; the others are context.
 enum class TrainOn { kAll, kLast };
+/// "all" or "last".
+inline TrainOn ParseTrainOn(std::string_view name) {
+  return name == "last" ? TrainOn::kLast : TrainOn::kAll;
+}
 
 struct EvalOptions {
   TrainOn train_on = TrainOn::kAll;

@@ -25,7 +25,6 @@ class LinearImpl : public torch::nn::Module {
   bool is_adapted() const { return lora_a_ != nullptr; }
   LinearImpl& lora_a() { return *lora_a_; }
   LinearImpl& lora_b() { return *lora_b_; }
-  double scale() const { return scale_; }
 
   torch::Tensor weight;
   torch::Tensor bias;  ///< undefined if there is none

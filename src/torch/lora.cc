@@ -77,8 +77,7 @@ void SaveAdapter(CsmForConditionalGeneration& model, const TrainOptions& options
                                  .inputs = layer->weight.size(1),
                                  .rank = options.lora_r,
                                  .a = Values(layer->lora_a().weight),
-                                 .b = Values(layer->lora_b().weight),
-                                 .scale = layer->scale()};
+                                 .b = Values(layer->lora_b().weight)};
     }
   }
   checkpoint::WriteAdapter(dir,

@@ -124,9 +124,7 @@ class Run {
     origin_ = last && !is_adapter ? checkpoint::OpenCsmCheckpoint(*last) : first_;
     origin_.dir = first_.dir;  // a checkpoint of the run may be removed while it goes on
     processor_.emplace(CsmProcessor::from_pretrained(first_.dir));
-    // What does not learn may as well be 16-bit.
-    is_half_ = is_adapter && options_.bf16;
-    model_ = LoadModel(origin_, is_half_ ? torch::kBFloat16 : torch::kFloat32);
+    model_ = LoadModel(origin_, IsHalf() ? torch::kBFloat16 : torch::kFloat32);
     if (is_adapter) AddAdapter(model_, options_);
     if (is_adapter && last) LoadAdapter(*last, model_);
     Freeze(model_, options_.freeze);
@@ -160,6 +158,9 @@ class Run {
   }
 
  private:
+  // What does not learn may as well be 16-bit.
+  bool IsHalf() const { return options_.has_adapter() && options_.bf16; }
+
   // A folder with results of another run, or with the model itself, is not written to.
   void CheckOutput(bool has_checkpoint) const {
     const std::string output = request_.output.string();
@@ -186,7 +187,7 @@ class Run {
   void Load(const Runtime& runtime) {
     const CsmProcessor& processor = *processor_;
     const MimiModel codec = MimiModel::from_pretrained(first_.dir, {.runtime = runtime});
-    const TrainOn train_on = options_.train_on == "last" ? TrainOn::kLast : TrainOn::kAll;
+    const TrainOn train_on = ParseTrainOn(options_.train_on);
     const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
     const CodeCache cache(request_.cache.empty() ? request_.output / "codes" : request_.cache,
                           origin_, processor, codec);
@@ -195,7 +196,6 @@ class Run {
     };
     samples_ = load(request_.train_data);
     if (!request_.eval_data.empty()) eval_samples_ = load(request_.eval_data);
-    for (const Sample& sample : samples_) lengths_.push_back(sample.input_ids.size());
   }
 
   void CountSteps() {
@@ -214,7 +214,9 @@ class Run {
     const int64_t epoch = step / steps_per_epoch_;
     if (epoch != epoch_ || batches_.empty()) {
       epoch_ = epoch;
-      batches_ = EpochBatches(lengths_, static_cast<size_t>(options_.per_device_train_batch_size),
+      std::vector<size_t> lengths;
+      for (const Sample& sample : samples_) lengths.push_back(sample.input_ids.size());
+      batches_ = EpochBatches(lengths, static_cast<size_t>(options_.per_device_train_batch_size),
                               static_cast<uint64_t>(options_.seed), static_cast<uint64_t>(epoch));
     }
     const auto accumulated = static_cast<size_t>(options_.gradient_accumulation_steps);
@@ -269,8 +271,6 @@ class Run {
     last_ = {
         .step = position_.step + 1,
         .epoch = static_cast<double>(position_.step + 1) / static_cast<double>(steps_per_epoch_),
-        .backbone_loss = totals.BackboneLoss(),
-        .depth_decoder_loss = totals.DepthDecoderLoss(),
         .grad_norm = grad_norm,
         .learning_rate = LearningRate(options_, position_.step, num_steps_)};
     optimizer_->Step(last_.learning_rate);
@@ -303,7 +303,7 @@ class Run {
   void Evaluate() {
     if (eval_samples_.empty()) return;
     const torch::NoGradGuard no_grad;
-    const Autocast autocast(is_half_);
+    const Autocast autocast(IsHalf());
     model_->eval();
     const auto size = static_cast<size_t>(options_.per_device_eval_batch_size);
     Totals totals;
@@ -405,10 +405,8 @@ class Run {
   checkpoint::CsmCheckpoint first_, origin_;  // given, and that the run goes on from
   std::optional<CsmProcessor> processor_;
   std::vector<Sample> samples_, eval_samples_;
-  std::vector<size_t> lengths_;
   CsmForConditionalGeneration model_{nullptr};
   std::optional<AdamW> optimizer_;
-  bool is_half_ = false;
   Json saved_options_;
   Position position_;
   int64_t steps_per_epoch_ = 0, num_steps_ = 0, saved_step_ = -1;
