@@ -27,6 +27,25 @@ if(CSM_SANITIZE)  # clang puts the sanitizers' runtime into programs only
   target_link_options(csm PUBLIC "$<BUILD_INTERFACE:-fsanitize=${CSM_SANITIZE}>")
 endif()
 
+# libcsm_train.so: train.hpp and csm.hpp, for programs that train.
+if(CSM_TORCH)
+  add_library(csm_train SHARED)
+  foreach(room base kernels audio checkpoint text mimi model engine torch)
+    target_sources(csm_train PRIVATE $<TARGET_OBJECTS:csm_${room}>)
+  endforeach()
+  target_link_libraries(csm_train PRIVATE csm_engine csm_torch PUBLIC csm::torch)
+  set_target_properties(csm_train PROPERTIES
+    LINKER_LANGUAGE CXX
+    VERSION ${PROJECT_VERSION}
+    SOVERSION ${PROJECT_VERSION_MAJOR}
+    INSTALL_RPATH "${CSM_TORCH_LIBRARY_DIR}")
+  target_include_directories(csm_train PUBLIC "${PROJECT_SOURCE_DIR}/include")
+  target_compile_features(csm_train PUBLIC cxx_std_20)
+  install(TARGETS csm_train LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  install(TARGETS csm_training RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  install(FILES include/csm/train.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/csm")
+endif()
+
 install(TARGETS csm EXPORT csmTargets
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
   RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")

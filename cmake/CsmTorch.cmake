@@ -21,6 +21,13 @@ if(NOT EXISTS "${CSM_TORCH_LIBRARY_DIR}/libtorch_cpu.so")
   message(FATAL_ERROR "${torch_root} holds LibTorch's headers but no lib/libtorch_cpu.so")
 endif()
 
+# What training needs beside LibTorch: option files, TensorBoard's messages, and, if it is there, MPI
+# for several processes.
+find_package(yaml-cpp REQUIRED)
+find_path(CSM_PROTOZERO_INCLUDE protozero/pbf_writer.hpp REQUIRED NO_CACHE)
+find_package(MPI COMPONENTS CXX)
+set(CSM_MPI ${MPI_CXX_FOUND})
+
 add_library(csm_torch_libraries INTERFACE)
 add_library(csm::torch ALIAS csm_torch_libraries)
 # After the system's folders: the wheel holds headers of {fmt} too, of another version.

@@ -421,6 +421,7 @@ struct Text {
 struct Message {
   std::string role;
   std::vector<std::variant<Text, Audio>> content;
+  bool train = true;  ///< output_labels: its audio is learnt; false: it is context alone
 };
 
 using Conversation = std::vector<Message>;

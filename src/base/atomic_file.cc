@@ -92,6 +92,30 @@ void WriteFileAtomically(const std::filesystem::path& target, std::string_view c
   file.Commit();
 }
 
+void ReplaceFolder(std::filesystem::path dir, const FolderWriter& write) {
+  if (!dir.has_filename()) dir = dir.parent_path();  // "DIR/"
+  std::filesystem::path next = dir, old = dir;
+  next += ".partial";
+  old += ".old";
+  std::error_code error;
+  std::filesystem::remove_all(next, error);
+  std::filesystem::remove_all(old, error);
+  try {
+    write(next);
+  } catch (...) {
+    std::filesystem::remove_all(next, error);
+    throw;
+  }
+  if (std::filesystem::exists(dir, error)) std::filesystem::rename(dir, old, error);
+  if (!error) std::filesystem::rename(next, dir, error);
+  if (error) {
+    const std::string reason = error.message();
+    if (!std::filesystem::exists(dir, error)) std::filesystem::rename(old, dir, error);
+    Fail<FileError>("cannot put {} in its place: {}", dir.string(), reason);
+  }
+  std::filesystem::remove_all(old, error);  // what stays only takes room
+}
+
 std::string ReadFile(const std::filesystem::path& path, size_t max_bytes) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) {

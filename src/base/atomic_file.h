@@ -3,6 +3,7 @@
 #define CSM_BASE_ATOMIC_FILE_H_
 
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,13 @@ class AtomicFile {
 
 /// Writes `content` to `target` through an AtomicFile.
 void WriteFileAtomically(const std::filesystem::path& target, std::string_view content);
+
+/// Writes files into a folder.
+using FolderWriter = std::function<void(const std::filesystem::path& folder)>;
+
+/// Lets `write` fill the folder DIR.partial, which then takes the place of `dir`. Throws FileError,
+/// or what `write` throws; then `dir` is as before.
+void ReplaceFolder(std::filesystem::path dir, const FolderWriter& write);
 
 /// The whole content of a file. Throws FileError; also if it is larger than `max_bytes`.
 std::string ReadFile(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);

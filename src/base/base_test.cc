@@ -142,6 +142,30 @@ TEST_F(FilesTest, UnwritableTargetsAreErrors) {
   EXPECT_THROW(AtomicFile{dir_}, FileError);
 }
 
+TEST_F(FilesTest, FoldersAreReplacedWholeOrNotAtAll) {
+  const auto dir = dir_ / "folder";
+  const auto write = [](const char* name) {
+    return [name](const std::filesystem::path& to) {
+      std::filesystem::create_directory(to);
+      WriteFileAtomically(to / name, "x");
+    };
+  };
+  ReplaceFolder(dir, write("a"));
+  ReplaceFolder(dir / "", write("b"));  // "folder/"
+  EXPECT_FALSE(std::filesystem::exists(dir / "a"));
+  EXPECT_TRUE(std::filesystem::exists(dir / "b"));
+  EXPECT_THROW(ReplaceFolder(dir,
+                             [&](const std::filesystem::path& to) {
+                               write("c")(to);
+                               throw FileError("full");
+                             }),
+               FileError);
+  EXPECT_TRUE(std::filesystem::exists(dir / "b"));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.parent_path()),
+                          std::filesystem::directory_iterator()),
+            1);
+}
+
 TEST_F(FilesTest, ReadFileLimitsSize) {
   WriteFileAtomically(dir_ / "f", std::string(200000, 'x'));
   EXPECT_EQ(ReadFile(dir_ / "f").size(), 200000U);

@@ -133,20 +133,37 @@ std::map<std::string, LowRank, std::less<>> ReadTerms(const SafetensorsFile& fil
 class AdaptedTensors final : public TensorStore {
  public:
   AdaptedTensors(std::shared_ptr<const TensorStore> base, const Adapter& adapter, SumType type)
-      : base_(std::move(base)), type_(type) {
-    for (const auto& [name, term] : adapter.terms) sums_[name].term = term;
+      : base_(std::move(base)) {
+    for (const auto& [name, term] : adapter.terms) {
+      Sum& sum = sums_[name];
+      sum.term = term;
+      sum.view = *base_->FindShape(name);
+      sum.is_separate = kernels::IsQuantized(sum.view.dtype);
+      if (sum.is_separate) continue;
+      if (type == SumType::kF32) sum.view.dtype = DType::kF32;
+      sum.view.bytes = {};
+    }
   }
   const TensorView* Find(std::string_view name) const override {
     const auto found = sums_.find(name);
-    if (found == sums_.end()) return base_->Find(name);
+    if (found == sums_.end() || found->second.is_separate) return base_->Find(name);
     const std::lock_guard lock(mutex_);
     if (found->second.is_stale) Add(*base_->Find(name), found->second);
     return &found->second.view;
   }
+  const TensorView* FindShape(std::string_view name) const override {
+    const auto found = sums_.find(name);
+    return found == sums_.end() ? base_->FindShape(name) : &found->second.view;
+  }
+  const LowRank* FindTerm(std::string_view name) const override {
+    const auto found = sums_.find(name);
+    return found != sums_.end() && found->second.is_separate ? &found->second.term : nullptr;
+  }
+  bool HasTransposedHeads() const override { return base_->HasTransposedHeads(); }
   std::vector<std::string> Names() const override { return base_->Names(); }
   void Release(const TensorView& tensor) const override {
     const auto found = sums_.find(tensor.name);
-    if (found == sums_.end()) return base_->Release(tensor);
+    if (found == sums_.end() || found->second.is_separate) return base_->Release(tensor);
     const std::lock_guard lock(mutex_);
     found->second.is_stale = true;
     ReleasePages(tensor.bytes);
@@ -156,6 +173,7 @@ class AdaptedTensors final : public TensorStore {
  private:
   struct Sum {
     LowRank term;
+    bool is_separate = false;  // the term stays one, the matrix is as it was
     bool is_stale = true;
     std::vector<std::byte> bytes;
     TensorView view;
@@ -177,8 +195,6 @@ class AdaptedTensors final : public TensorStore {
     TensorView wide = stored;
     wide.dtype = DType::kF32;
     wide.bytes = std::as_bytes(std::span<const float>(values));
-    sum.view = wide;
-    sum.view.dtype = type_ == SumType::kF32 ? DType::kF32 : stored.dtype;
     sum.bytes.resize(values.size() * kernels::SizeOf(sum.view.dtype));
     ConvertElements(wide, 0, values.size(), sum.bytes.data(), sum.view.dtype);
     sum.view.bytes = sum.bytes;
@@ -186,10 +202,15 @@ class AdaptedTensors final : public TensorStore {
   }
 
   std::shared_ptr<const TensorStore> base_;
-  SumType type_;
   mutable std::mutex mutex_;
   mutable std::map<std::string, Sum, std::less<>> sums_;
 };
+
+// Whether rows of it are looked up, and no more.
+bool IsTable(std::string_view name) {
+  return name == "embed_text_tokens.weight" || name == kBackboneCodeEmbedding ||
+         name == kDepthCodeEmbedding;
+}
 
 }  // namespace
 
@@ -243,17 +264,15 @@ void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& setti
 }
 
 CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter, SumType type) {
-  if (checkpoint.tensors->HasTransposedHeads()) {
-    Fail<ArgumentError>(
-        "{} is a GGUF file, which takes no adapter: give the checkpoint that it was made from, "
-        "with a dtype if it is to be small",
-        checkpoint.dir.string());
-  }
   for (const auto& [name, term] : adapter.terms) {
     const TensorView* tensor = checkpoint.tensors->Find(name);
     if (tensor == nullptr || !IsModelMatrix(*tensor)) {
       Fail<FormatError>("{} adapts {}, which is no matrix of {}", adapter.dir.string(),
                         QuoteName(name), checkpoint.dir.string());
+    }
+    if (kernels::IsQuantized(tensor->dtype) && IsTable(name)) {
+      Fail<FormatError>("{} adapts {}, which in {} is quantized and no layer", adapter.dir.string(),
+                        name, checkpoint.dir.string());
     }
     if (tensor->shape != std::vector<int64_t>{term.outputs, term.inputs}) {
       Fail<FormatError>("{} adapts {} as [{}, {}]; in {} it is [{}]", adapter.dir.string(), name,

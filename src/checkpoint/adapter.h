@@ -18,14 +18,6 @@ inline constexpr char kAdapterTensors[] = "adapter_model.safetensors";
 /// Of every tensor's name in it: peft's wrapper of the model.
 inline constexpr std::string_view kAdapterPrefix = "base_model.model.";
 
-/// What an adapter adds to a matrix [outputs, inputs]: scale * B A.
-struct LowRank {
-  int64_t outputs = 0, inputs = 0, rank = 0;
-  std::vector<float> a;  ///< [rank, inputs]
-  std::vector<float> b;  ///< [outputs, rank]
-  double scale = 1;      ///< lora_alpha / rank
-};
-
 struct Adapter {
   std::filesystem::path dir;
   std::map<std::string, LowRank, std::less<>> terms;  ///< by the name of the matrix's tensor
@@ -51,9 +43,9 @@ void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& setti
 /// Of the sums: f32, or that of the stored matrix.
 enum class SumType { kF32, kStored };
 
-/// The checkpoint with each term added to its matrix. A sum is computed when the tensor is
-/// asked for. Throws FormatError for a term that fits no matrix of the model; ArgumentError for a
-/// GGUF file.
+/// The checkpoint with each term added to its matrix, in the values (a sum is computed when the
+/// tensor is asked for) or, if these are quantized, beside them (TensorStore::FindTerm). Throws
+/// FormatError for a term that fits no matrix of the model.
 CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter,
                           SumType type = SumType::kF32);
 

@@ -41,8 +41,8 @@ struct TensorToWrite {
 };
 
 /// Writes `path` atomically, tensors in the given order. {"format": "pt"} is the metadata that
-/// transformers asks for. Streams: holds a few MB, and releases each tensor's pages in `store`;
-/// null: the tensors are of no store. Throws FileError.
+/// transformers asks for. Streams: holds a few MB, finds each tensor's bytes in `store` when their
+/// turn comes and releases them; null: the tensors are of no store. Throws FileError.
 void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
                       const TensorStore* store,
                       const SafetensorsMetadata& metadata = {{"format", "pt"}});

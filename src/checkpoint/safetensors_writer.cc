@@ -33,7 +33,9 @@ std::string_view TypeName(const TensorToWrite& item) {
 
 uint64_t BytesToWrite(const TensorToWrite& item) {
   if (!IsWeight(*item.tensor)) return item.tensor->bytes.size();
-  return NumElements(*item.tensor) * kernels::SizeOf(item.dtype);
+  uint64_t num_bytes = kernels::SizeOf(item.dtype);
+  for (const int64_t size : item.tensor->shape) num_bytes *= static_cast<uint64_t>(size);
+  return num_bytes;
 }
 
 // Built as text: an ordered JSON object looks every new key up by walking.
@@ -54,7 +56,7 @@ std::string Header(std::span<const TensorToWrite> tensors, const SafetensorsMeta
 
 void WriteData(std::ofstream& out, const TensorToWrite& item, std::vector<float>& buffer,
                const TensorStore* store) {
-  const TensorView& tensor = *item.tensor;
+  const TensorView& tensor = store == nullptr ? *item.tensor : *store->Find(item.tensor->name);
   const bool convert = IsWeight(tensor) && item.dtype != tensor.dtype;
   const size_t element = IsWeight(tensor) ? kernels::SizeOf(tensor.dtype) : 1;
   const size_t n = tensor.bytes.size() / element;

@@ -38,7 +38,7 @@ std::vector<TensorToWrite> TensorsToSave(const CsmCheckpoint& checkpoint,
   for (const std::string& name : checkpoint.tensors->Names()) {
     if (IsIgnoredTensor(name) && !name.ends_with(kInitializedSuffix)) continue;
     if (IsSpareEmbedding(checkpoint.code_embeddings, name)) continue;
-    const TensorView* tensor = checkpoint.tensors->Find(name);
+    const TensorView* tensor = checkpoint.tensors->FindShape(name);
     const bool is_converted = dtype && IsModelMatrix(*tensor);
     tensors.push_back({tensor, is_converted ? *dtype : tensor->dtype});
   }
@@ -50,8 +50,14 @@ std::vector<TensorToWrite> TensorsToSave(const CsmCheckpoint& checkpoint,
   return tensors;
 }
 
+// Of the checkpoint that this one was made from, if it was made from one.
+Json OriginalJson(const CsmCheckpoint& checkpoint, const char* name) {
+  if (checkpoint.dir.empty()) return Json::object();
+  return ReadOptionalConfigJson(checkpoint.dir / name);
+}
+
 Json ConfigToSave(const CsmCheckpoint& checkpoint, std::optional<DType> dtype) {
-  const Json original = ReadOptionalConfigJson(checkpoint.dir / "config.json");
+  const Json original = OriginalJson(checkpoint, "config.json");
   Json json = ToJson(checkpoint.config);
   KeepUnknownKeys(original, json);
   const auto torch_dtype = original.find("torch_dtype");  // transformers 4's name of dtype
@@ -60,7 +66,7 @@ Json ConfigToSave(const CsmCheckpoint& checkpoint, std::optional<DType> dtype) {
   } else if (!json.contains("dtype") && torch_dtype != original.end()) {
     json["dtype"] = *torch_dtype;
   } else if (!json.contains("dtype")) {
-    json["dtype"] = TorchName(checkpoint.tensors->Find("lm_head.weight")->dtype);
+    json["dtype"] = TorchName(checkpoint.tensors->FindShape("lm_head.weight")->dtype);
   }
   return json;
 }
@@ -78,7 +84,7 @@ void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::p
   }
   const Json config = ConfigToSave(checkpoint, dtype);
   Json generation = ToJson(checkpoint.generation_config);
-  KeepUnknownKeys(ReadOptionalConfigJson(checkpoint.dir / "generation_config.json"), generation);
+  KeepUnknownKeys(OriginalJson(checkpoint, "generation_config.json"), generation);
   MakeFolder(dir);
   WriteSafetensors(dir / "model.safetensors", TensorsToSave(checkpoint, dtype),
                    checkpoint.tensors.get());

@@ -26,19 +26,32 @@ struct TensorView {
   std::string other_dtype = {};
 };
 
+/// What an adapter adds to a matrix [outputs, inputs]: scale * B A.
+struct LowRank {
+  int64_t outputs = 0, inputs = 0, rank = 0;
+  std::vector<float> a;  ///< [rank, inputs]
+  std::vector<float> b;  ///< [outputs, rank]
+  double scale = 1;      ///< lora_alpha / rank
+};
+
 /// All tensors of one safetensors file, or of the shards that an index names. Immutable, safe to
 /// share among threads.
 class TensorStore {
  public:
   virtual ~TensorStore() = default;
   virtual const TensorView* Find(std::string_view name) const = 0;  ///< null if there is none
-  virtual std::vector<std::string> Names() const = 0;               ///< sorted
+  /// Its name, type and shape. The bytes may be missing: a store that computes values does so in
+  /// Find, and keeps them until they are released.
+  virtual const TensorView* FindShape(std::string_view name) const { return Find(name); }
+  virtual std::vector<std::string> Names() const = 0;  ///< sorted
   /// The tensor will not be read again: its pages may leave memory. Reading it stays correct.
   virtual void Release(const TensorView& tensor) const = 0;
   virtual const std::filesystem::path& path() const = 0;  ///< for messages
   /// Whether codebooks_head is [codebooks - 1, vocab_size, hidden_size] and not, as HF stores it,
   /// [codebooks - 1, hidden_size, vocab_size].
   virtual bool HasTransposedHeads() const { return false; }
+  /// What is to be added to a matrix, and is not in its values; null: nothing.
+  virtual const LowRank* FindTerm(std::string_view /*name*/) const { return nullptr; }
 };
 
 /// Opens the weights of a GGUF file, or of a model folder: the file or index that config key

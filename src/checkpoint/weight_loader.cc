@@ -202,6 +202,16 @@ kernels::PackedMatrix WeightLoader::Matrix(std::string_view name, int64_t rows, 
               /*is_releasable=*/true);
 }
 
+std::optional<WeightLoader::LowRankTerm> WeightLoader::Term(std::string_view name) {
+  const LowRank* term = memory_->store->FindTerm(name);
+  if (term == nullptr) return std::nullopt;
+  std::vector<float> scaled(term->b);
+  for (float& value : scaled) value = static_cast<float>(value * term->scale);
+  const auto rank = static_cast<size_t>(term->rank);
+  return LowRankTerm{Adopt(term->a, rank, static_cast<size_t>(term->inputs)),
+                     Adopt(scaled, static_cast<size_t>(term->outputs), rank)};
+}
+
 kernels::MatrixView WeightLoader::Table(std::string_view name, int64_t rows, int64_t cols) {
   const TensorView& tensor = Get(name, std::array{rows, cols});
   kernels::MatrixView& table = tables_[tensor.name];

@@ -33,6 +33,14 @@ class WeightLoader {
   /// Tensor `name` of shape [rows, cols] to multiply by: packed.
   kernels::PackedMatrix Matrix(std::string_view name, int64_t rows, int64_t cols);
 
+  /// What an adapter adds to the product with matrix `name`, if it is not in the matrix itself:
+  /// B (A x), in f32.
+  struct LowRankTerm {
+    kernels::PackedMatrix a;  ///< [rank, cols]
+    kernels::PackedMatrix b;  ///< [rows, rank], scaled
+  };
+  std::optional<LowRankTerm> Term(std::string_view name);
+
   /// Tensor `name` of shape [rows, cols] to look rows up in: mapped where it lies, unless it has to
   /// be converted; converted once, however often it is asked for (tied embeddings).
   kernels::MatrixView Table(std::string_view name, int64_t rows, int64_t cols);

@@ -208,7 +208,7 @@ int Run(const BenchOptions& options) {
   const Runtime runtime = options.model.Threads();
   ThreadPool& pool = runtime.impl()->pool;
   const auto model = Load(options, runtime);
-  const kernels::PackedMatrix& lm_head = model.impl().backbone->lm_head;
+  const kernels::PackedMatrix& lm_head = model.impl().backbone->lm_head.weight;
   const Subject subject{model, pool, kernels::NameOf(lm_head.dtype), MeasurePeak(lm_head, pool)};
   const std::string_view int8_kernel = kernels::QuantizedTargets().front().name;
   Say("{} threads, {}, quantized products by {}", runtime.num_threads(), kernels::InstructionSet(),

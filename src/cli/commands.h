@@ -23,8 +23,6 @@ void AddVerify(CLI::App& app, Action& action);
 void AddQuantize(CLI::App& app, Action& action);
 void AddVoice(CLI::App& app, Action& action);
 void AddBench(CLI::App& app, Action& action);
-/// csm eval, train, merge; in a build without LibTorch they say how to get one with it.
-void AddTraining(CLI::App& app, Action& action);
 
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitError = 1;

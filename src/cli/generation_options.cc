@@ -5,26 +5,18 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <charconv>
 #include <cstdio>
-#include <limits>
-#include <stdexcept>
 #include <string_view>
 #include <type_traits>
 
 #include "cli/commands.h"
+#include "cli/field_options.h"
 #include "cli/messages.h"
 
 namespace csm::cli {
 namespace {
 
 constexpr std::string_view kDepthPrefix = "--depth-decoder-";
-
-struct FieldHelp {
-  std::string_view option;
-  std::string_view type;
-  std::string_view text;
-};
 
 // Of the backbone's options; a depth decoder's twin is described by reference to it.
 constexpr std::array kHelp = {
@@ -46,34 +38,6 @@ constexpr std::array kHelp = {
 
 bool IsDepth(std::string_view option) { return option.starts_with(kDepthPrefix); }
 
-const FieldHelp& HelpOf(std::string_view option) {
-  const auto help = std::find_if(kHelp.begin(), kHelp.end(),
-                                 [&](const FieldHelp& h) { return h.option == option; });
-  if (help == kHelp.end()) throw std::logic_error(fmt::format("{} has no help text", option));
-  return *help;
-}
-
-/// Rejects what CLI11 would let pass: it takes -1 for 2^64 - 1 and cuts to the largest number what
-/// is beyond it.
-template <typename Integer>
-std::string CheckInteger(const std::string& text) {
-  Integer value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc() && end == text.data() + text.size()) return "";
-  return fmt::format("'{}' is not a whole number from {} to {}", text,
-                     std::numeric_limits<Integer>::min(), std::numeric_limits<Integer>::max());
-}
-
-/// It takes an empty text for 0.
-std::string CheckNumber(const std::string& text) {
-  return text.empty() ? "'' is not a number" : "";
-}
-
-template <typename T>
-constexpr bool kIsNumber = std::is_same_v<T, double> || std::is_same_v<T, std::optional<double>>;
-template <typename T>
-constexpr bool kIsInteger = std::is_same_v<T, int64_t> || std::is_same_v<T, std::optional<int64_t>>;
-
 /// Calls visit(option, value) for each field, the nested ones flattened.
 template <typename Config, typename Visitor>
 void VisitOptions(Config& config, const Visitor& visit, const std::string& prefix = "") {
@@ -81,9 +45,7 @@ void VisitOptions(Config& config, const Visitor& visit, const std::string& prefi
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, SamplingConfig>) {
       VisitOptions(value, visit, prefix + std::string(name));
     } else {
-      std::string option = "--" + prefix + std::string(name);
-      std::replace(option.begin(), option.end(), '_', '-');
-      visit(option, value);
+      visit(OptionName(prefix + std::string(name)), value);
     }
   });
 }
@@ -95,7 +57,7 @@ void GenerationOptions::AddTo(CLI::App& command) {
       ->group("Sampling");
   VisitOptions(values_, [&](const std::string& option, auto& value) {
     const std::string twin = IsDepth(option) ? "--" + option.substr(kDepthPrefix.size()) : option;
-    const FieldHelp& help = HelpOf(twin);
+    const FieldHelp& help = HelpOf(kHelp, twin);
     CLI::Option* parsed = command.add_option(option, value);
     parsed->type_name(std::string(help.type));
     if (IsDepth(option)) {
@@ -107,9 +69,7 @@ void GenerationOptions::AddTo(CLI::App& command) {
                                !option.starts_with("--cache-");
       parsed->group(is_sampling ? "Sampling" : "Length");
     }
-    using Value = std::remove_reference_t<decltype(value)>;
-    if constexpr (kIsInteger<Value>) parsed->check(CheckInteger<int64_t>);
-    if constexpr (kIsNumber<Value>) parsed->check(CheckNumber);
+    AddChecks<std::remove_reference_t<decltype(value)>>(*parsed);
     fields_.push_back({option, parsed, &value});
   });
   seed_option_ = command.add_option("--seed", seed_, "The same seed gives the same speech")

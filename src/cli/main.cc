@@ -1,96 +1,11 @@
-// csm: the command line. Standard output carries results only, everything else goes to standard
-// error; exit codes: 0 done, 1 failed (with one sentence that says why), 2 not understood,
-// 130 interrupted.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <csignal>
-#include <cstdio>
-#include <new>
-#include <span>
-#include <string>
-#include <vector>
-
-#include "base/error.h"
-#include "cli/commands.h"
-#include "cli/messages.h"
+// csm
+#include "cli/program.h"
+#include "cli/training_program.h"
 
 namespace csm::cli {
 namespace {
 
-/// Help and version are answers, on standard output; anything else is a usage error.
-int ReportParseResult(const CLI::App& app, const CLI::ParseError& result) {
-  if (result.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
-    app.exit(result);
-    return std::fflush(stdout) == 0 && std::ferror(stdout) == 0 ? kExitOk : kExitError;
-  }
-  Say("{}", result.what());
-  std::string command = "csm";
-  for (const CLI::App* parent = &app; !parent->get_subcommands().empty();) {
-    parent = parent->get_subcommands().front();
-    command += " " + parent->get_name();
-  }
-  SayRaw("Try '{} --help'.\n", command);
-  return kExitUsage;
-}
-
-bool IsOption(const CLI::App& app, const std::string& name) {
-  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
-  return std::any_of(commands.begin(), commands.end(), [&](const CLI::App* command) {
-    return command->get_option_no_throw(name) != nullptr || IsOption(*command, name);
-  });
-}
-
-/// The arguments in the order that CLI11 wants, last first. It takes the argument after an empty
-/// "--text=" for its value, so these are made two.
-std::vector<std::string> Arguments(const CLI::App& app, int argc, char** argv) {
-  std::vector<std::string> arguments;
-  for (const std::string argument : std::span(argv, static_cast<size_t>(argc)).subspan(1)) {
-    const std::string name = argument.substr(0, argument.find('='));
-    const bool is_empty_option = argument == name + "=" && IsOption(app, name);
-    arguments.push_back(is_empty_option ? name : argument);
-    if (is_empty_option) arguments.emplace_back();
-  }
-  std::reverse(arguments.begin(), arguments.end());
-  return arguments;
-}
-
-/// CLI11 says no more of an unknown command than that one is missing. `arguments` begin with the
-/// command's name.
-void CheckCommand(const CLI::App& app, std::span<char* const> arguments) {
-  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
-  if (commands.empty() || arguments.empty() || *arguments[0] == '-') return;
-  std::vector<std::string> names;
-  for (const CLI::App* command : commands) {
-    names.push_back(command->get_name());
-    if (names.back() == arguments[0]) return CheckCommand(*command, arguments.subspan(1));
-  }
-  const std::string of = app.get_parent() == nullptr ? "" : fmt::format("{} ", app.get_name());
-  throw UsageError(fmt::format("there is no command '{}{}'; there are {}{}", of, arguments[0], of,
-                               fmt::join(names, fmt::format(", {}", of))));
-}
-
-/// A closed standard stream would lend its number to the next file opened, and messages would go
-/// into that file. What stands in for it cannot be written, so a result is not lost silently.
-void FillStandardStreams() {
-  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-    if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", O_RDONLY);  // takes the lowest number
-  }
-}
-
-int Main(int argc, char** argv) {
-  FillStandardStreams();
-  // A reader that goes away (csm … | head), or a limit to the size of files, is a failed write,
-  // reported like any other.
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);
-
-  CLI::App app{"Sesame's Conversational Speech Model: from text and context to speech.", "csm"};
-  app.set_version_flag("--version", "csm " CSM_VERSION);
-  app.require_subcommand(1);
-  app.get_formatter()->column_width(36);
-  Action action;
+void AddCommands(CLI::App& app, Action& action) {
   AddGenerate(app, action);
   AddEncode(app, action);
   AddDecode(app, action);
@@ -101,27 +16,13 @@ int Main(int argc, char** argv) {
   AddQuantize(app, action);
   AddVoice(app, action);
   AddBench(app, action);
-  AddTraining(app, action);
-  try {
-    CheckCommand(app, std::span(argv, static_cast<size_t>(argc)).subspan(std::min(argc, 1)));
-    app.parse(Arguments(app, argc, argv));
-    return action();
-  } catch (const CLI::ParseError& result) {
-    return ReportParseResult(app, result);
-  } catch (const UsageError& error) {
-    Say("{}", error.what());
-    return kExitUsage;
-  } catch (const Error& error) {
-    Say("{}", error.what());
-  } catch (const std::bad_alloc&) {
-    Say("out of memory");
-  } catch (const std::exception& error) {
-    Say("{}", error.what());
-  }
-  return kExitError;
+  AddTrainingProgram(app, action);
 }
 
 }  // namespace
 }  // namespace csm::cli
 
-int main(int argc, char** argv) { return csm::cli::Main(argc, argv); }
+int main(int argc, char** argv) {
+  if (argc > 1 && csm::cli::IsTrainingCommand(argv[1])) csm::cli::ExecTrainingProgram(argv);
+  return csm::cli::RunProgram(argc, argv, csm::cli::AddCommands);
+}

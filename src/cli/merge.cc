@@ -2,10 +2,11 @@
 #include <memory>
 #include <optional>
 
-#include "base/error.h"
+#include "base/atomic_file.h"
 #include "checkpoint/adapter.h"
 #include "cli/messages.h"
 #include "cli/model_options.h"
+#include "cli/output.h"
 #include "cli/training_commands.h"
 
 namespace csm::cli {
@@ -19,17 +20,17 @@ struct MergeCommand {
 int Run(const MergeCommand& command) {
   const std::filesystem::path dir = command.model.Dir();
   const std::filesystem::path output = command.output;
-  if (std::filesystem::exists(output) && !std::filesystem::is_empty(output)) {
-    Fail<FileError>("{} exists and is not empty: choose another folder", output.string());
-  }
+  CheckNewFolder(output);
   const CsmProcessor processor = CsmProcessor::from_pretrained(dir);
   std::optional<DType> dtype;
   if (!command.dtype.empty()) dtype = ParseDType(command.dtype);
   const auto merged = checkpoint::WithAdapter(
       checkpoint::OpenCsmCheckpoint(dir), checkpoint::ReadAdapter(command.adapter),
       dtype ? checkpoint::SumType::kF32 : checkpoint::SumType::kStored);
-  checkpoint::SaveCsmCheckpoint(merged, output, dtype);
-  processor.save_pretrained(output);
+  ReplaceFolder(output, [&](const std::filesystem::path& folder) {
+    checkpoint::SaveCsmCheckpoint(merged, folder, dtype);
+    processor.save_pretrained(folder);
+  });
   Say("{} is a checkpoint with the adapter in its weights", output.string());
   return kExitOk;
 }

@@ -89,6 +89,12 @@ void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
   }
 }
 
+void CheckNewFolder(const std::filesystem::path& dir) {
+  std::error_code error;
+  if (!std::filesystem::exists(dir, error) || std::filesystem::is_empty(dir, error)) return;
+  Fail<FileError>("{} exists and is not empty: choose another folder", dir.string());
+}
+
 void ReportAudio(std::string_view target, int64_t num_samples, int sampling_rate,
                  int64_t num_saturated) {
   Say("{}: {:.2f} s", target, static_cast<double>(num_samples) / sampling_rate);

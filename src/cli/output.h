@@ -48,6 +48,9 @@ class AudioOptions {
 void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
                    const std::vector<std::filesystem::path>& inputs);
 
+/// Throws FileError if there is something in the folder already, or a file in its place.
+void CheckNewFolder(const std::filesystem::path& dir);
+
 /// Says on standard error what was written, and how many samples were limited to full scale.
 void ReportAudio(std::string_view target, int64_t num_samples, int sampling_rate,
                  int64_t num_saturated);

@@ -20,6 +20,8 @@ constexpr const char* kFooter =
                   from step N: --resume, with the options that it was begun with
   codes/          codes of the audio files, so that they are encoded once
   metrics.jsonl   losses, learning rate and speed, a line every logging_steps
+  tensorboard/    the same for TensorBoard
+  report.html     the same as curves, and sentences spoken at each evaluation
   model/          the model at the end; every command takes it as --model
   adapter/        with --lora-r instead: csm generate --adapter, and peft, take it
 
@@ -42,7 +44,7 @@ class Display {
     train::TrainCallbacks callbacks;
     callbacks.is_cancelled = IsInterrupted;
     callbacks.on_encode = [this](int64_t done, int64_t total) {
-      if (!encoding_) encoding_.emplace("csm: encoding", "conversations", total, quiet_);
+      if (!encoding_) encoding_.emplace("csm: encoding", "files", total, quiet_);
       encoding_->Update(done);
       if (done == total) encoding_.reset();
     };
@@ -86,8 +88,8 @@ class Display {
 
 int Run(TrainCommand& command) {
   train::TrainRequest& request = command.request;
-  request.options =
-      command.settings.Read(request.resume ? train::SavedRunOptions(command.output) : Json());
+  request.options = command.settings.Read(
+      request.resume ? train::SavedRunOptions(command.output) : Json(), !command.eval_data.empty());
   request.model = command.model.Dir();
   request.train_data = command.train_data;
   request.eval_data = command.eval_data;
@@ -98,6 +100,10 @@ int Run(TrainCommand& command) {
   const InterruptGuard guard;
   Display display(command.quiet);
   const train::TrainResult result = train::Train(request, display.Callbacks());
+  if (!result.is_first) {
+    if (result.has_failed) return kExitError;
+    return result.is_complete ? kExitOk : kExitInterrupted;
+  }
   if (!result.is_complete) {
     if (result.step > 0) Say("step {} is saved: go on with --resume", result.step);
     return ReportInterrupted();

@@ -1,20 +1,17 @@
 #include "cli/train_settings.h"
 
-#include <algorithm>
 #include <array>
 #include <set>
-#include <stdexcept>
 
 #include "base/error.h"
 #include "base/json.h"
 #include "checkpoint/config_reader.h"
+#include "cli/commands.h"
+#include "cli/field_options.h"
+#include "cli/yaml.h"
 
 namespace csm::cli {
 namespace {
-
-struct FieldHelp {
-  std::string_view field, type, text, group;
-};
 
 constexpr std::array kHelp = {
     FieldHelp{"num_train_epochs", "X", "Times that every conversation is seen", "Length"},
@@ -43,6 +40,14 @@ constexpr std::array kHelp = {
     FieldHelp{"save_total_limit", "N", "Checkpoints kept, the best one among them; 0: all", "Run"},
     FieldHelp{"seed", "N", "Of all that is drawn: order, frames, an adapter's beginning, dropout",
               "Run"},
+    FieldHelp{"num_samples", "N",
+              "Sentences spoken at each evaluation: the last turns of the first\n"
+              "conversations in the evaluation data (without one, the training data)",
+              "Run"},
+    FieldHelp{"gradient_checkpointing", "",
+              "Compute a layer's inner values again in the backward pass instead\n"
+              "of keeping them: less memory, a third more time",
+              "Step"},
     FieldHelp{"bf16", "", "Products in bf16; weights and optimiser stay in f32", "Step"},
     FieldHelp{"depth_decoder_labels_ratio", "X",
               "Share of the frames that the depth decoder learns, drawn anew\nfor each step",
@@ -58,18 +63,11 @@ constexpr std::array kHelp = {
     FieldHelp{"freeze", "REGEX", "Tensors that stay as they are, by their names", "Step"},
 };
 
-const FieldHelp& HelpOf(std::string_view field) {
-  const auto help = std::find_if(kHelp.begin(), kHelp.end(),
-                                 [&](const FieldHelp& h) { return h.field == field; });
-  if (help == kHelp.end()) throw std::logic_error(fmt::format("{} has no help text", field));
-  return *help;
-}
-
-// "--learning-rate,--learning_rate": this program's spelling and HF's.
+// This program's spelling and HF's.
 std::string OptionNames(std::string_view field) {
-  std::string dashed(field);
-  std::replace(dashed.begin(), dashed.end(), '_', '-');
-  return dashed == field ? fmt::format("--{}", field) : fmt::format("--{},--{}", dashed, field);
+  const std::string dashed = OptionName(field);
+  const std::string plain = fmt::format("--{}", field);
+  return dashed == plain ? plain : fmt::format("{},{}", dashed, plain);
 }
 
 void CheckKeys(const Json& json, const std::string& file) {
@@ -88,51 +86,78 @@ void CheckKeys(const Json& json, const std::string& file) {
   }
 }
 
+Json ParseOptionsFile(const std::filesystem::path& file) {
+  const bool is_yaml = file.extension() == ".yaml" || file.extension() == ".yml";
+  Json json = is_yaml ? ParseYamlFile(file) : ParseJsonFile(file);
+  if (!json.is_object()) {
+    Fail<FormatError>("{} holds {}; it should be an object of options", file.string(),
+                      JsonTypeName(json));
+  }
+  return json;
+}
+
+// What was asked for should do something.
+void CheckEffect(const Json& given, const train::TrainOptions& options, bool evaluates) {
+  for (const char* name : {"lora_alpha", "lora_dropout", "lora_target_modules"}) {
+    if (given.contains(name) && !options.has_adapter()) {
+      throw UsageError(fmt::format("{} has no effect without lora_r", name));
+    }
+  }
+  for (const char* name : {"eval_steps", "per_device_eval_batch_size"}) {
+    if (given.contains(name) && !evaluates) {
+      throw UsageError(fmt::format("{} has no effect without --eval-data", name));
+    }
+  }
+}
+
 }  // namespace
 
 void TrainSettings::AddTo(CLI::App& command) {
   command
       .add_option("--config", file_,
-                  "JSON object of the options below by the names that Hugging\n"
-                  "Face's TrainingArguments have; flags prevail over it")
+                  "YAML (.yaml, .yml) or JSON file of the options below by the names\n"
+                  "that Hugging Face's TrainingArguments have; flags prevail over it")
       ->type_name("FILE");
   train::TrainOptions::visit_fields(flags_, [&](std::string_view name, auto& value) {
-    const FieldHelp& help = HelpOf(name);
+    const FieldHelp& help = HelpOf(kHelp, name);
     CLI::Option* option = nullptr;
     if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, bool>) {
       option = command.add_flag(OptionNames(name), value);
     } else {
       option = command.add_option(OptionNames(name), value)->type_name(std::string(help.type));
       option->capture_default_str();
+      AddChecks<std::remove_reference_t<decltype(value)>>(*option);
     }
     option->description(std::string(help.text))->group(std::string(help.group));
     given_[std::string(name)] = option;
   });
 }
 
-train::TrainOptions TrainSettings::Read(const Json& saved) const {
+train::TrainOptions TrainSettings::Read(const Json& saved, bool evaluates) const {
   train::TrainOptions options;
   if (saved.is_object()) {
     train::TrainOptions::visit_fields(
         options, checkpoint::FieldReader(saved, {.file = "trainer_state.json"}));
   }
+  Json json = Json::object();
   if (!file_.empty()) {
-    const Json json = ParseJsonFile(file_);
-    if (!json.is_object()) {
-      Fail<FormatError>("{} holds {}; it should be an object of options", file_,
-                        JsonTypeName(json));
-    }
+    json = ParseOptionsFile(file_);
     CheckKeys(json, file_);
     train::TrainOptions::visit_fields(options, checkpoint::FieldReader(json, {.file = file_}));
   }
-  Json flags;
+  try {
+    flags_.Validate();
+  } catch (const ArgumentError& error) {
+    throw UsageError(error.what());
+  }
+  Json flags = Json::object();
   train::TrainOptions::visit_fields(flags_, [&](std::string_view name, const auto& value) {
     if (given_.find(name)->second->count() > 0) flags[std::string(name)] = value;
   });
-  if (!flags.empty()) {
-    train::TrainOptions::visit_fields(options, checkpoint::FieldReader(flags, {.file = "flags"}));
-  }
+  train::TrainOptions::visit_fields(options, checkpoint::FieldReader(flags, {.file = "flags"}));
   options.Validate();
+  json.update(flags);
+  CheckEffect(json, options, evaluates);
   return options;
 }
 

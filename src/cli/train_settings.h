@@ -16,8 +16,9 @@ class TrainSettings {
  public:
   void AddTo(CLI::App& command);  ///< --config, and a flag for each field
   /// Defaults, then those of `saved` (a run that is resumed; null: none), then the file's fields,
-  /// then the flags. Throws FileError, FormatError, ArgumentError.
-  train::TrainOptions Read(const Json& saved) const;
+  /// then the flags. `evaluates`: there is data for it. Throws FileError, FormatError,
+  /// ArgumentError, and UsageError for what a flag asks for; also for what would have no effect.
+  train::TrainOptions Read(const Json& saved, bool evaluates) const;
 
  private:
   std::string file_;

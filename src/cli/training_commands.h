@@ -1,4 +1,4 @@
-// The subcommands of training, in builds with LibTorch.
+// The subcommands of csm-training.
 #ifndef CSM_CLI_TRAINING_COMMANDS_H_
 #define CSM_CLI_TRAINING_COMMANDS_H_
 
@@ -6,6 +6,7 @@
 
 namespace csm::cli {
 
+void AddInit(CLI::App& app, Action& action);
 void AddEval(CLI::App& app, Action& action);
 void AddTrain(CLI::App& app, Action& action);
 void AddMerge(CLI::App& app, Action& action);

@@ -73,7 +73,7 @@ std::string CodecFingerprint(const checkpoint::CsmCheckpoint& checkpoint) {
 }
 
 std::string_view PrecisionName(const CsmForConditionalGeneration::Impl& model) {
-  return model.backbone->lm_head.rounds_input ? "fast" : "exact";
+  return model.backbone->lm_head.weight.rounds_input ? "fast" : "exact";
 }
 
 ModelIdentity Identify(const CsmForConditionalGeneration::Impl& model) {

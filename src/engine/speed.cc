@@ -97,9 +97,9 @@ Work FrameWork(const CsmForConditionalGeneration& model, int64_t batch, int64_t 
   const CsmBackboneModel::Impl& backbone = *model.impl().backbone;
   const CsmDepthDecoderModel::Impl& depth = *model.impl().depth_decoder;
   const auto products = [](const auto& m) { return m.rows * m.cols; };
-  size_t bytes = backbone.stack.totals().bytes + kernels::BytesOf(backbone.lm_head);
-  size_t mul_adds = backbone.stack.totals().products + products(backbone.lm_head);
-  const auto& projector = depth.inputs_embeds_projector;
+  size_t bytes = backbone.stack.totals().bytes + kernels::BytesOf(backbone.lm_head.weight);
+  size_t mul_adds = backbone.stack.totals().products + products(backbone.lm_head.weight);
+  const auto& projector = depth.inputs_embeds_projector.weight;
   const size_t pass_bytes = depth.stack.totals().bytes + kernels::BytesOf(projector);
   const size_t row = depth.stack.totals().products + products(projector);
   mul_adds += row;  // the first pass has two rows: the hidden state and code 0

@@ -17,7 +17,7 @@ CsmBackboneModel::Impl::Impl(const checkpoint::CsmCheckpoint& checkpoint,
       embed_audio_tokens(loader.Table(checkpoint.code_embeddings.backbone,
                                       config.num_codebooks * config.vocab_size,
                                       config.hidden_size)),
-      lm_head(loader.Matrix("lm_head.weight", config.vocab_size, config.hidden_size)),
+      lm_head(model::LoadLinear(loader, "lm_head", config.vocab_size, config.hidden_size)),
       stack(config, "backbone_model.", loader),
       runtime(std::move(with_runtime)),
       memory(loader.memory()) {}
@@ -41,8 +41,9 @@ void CsmBackboneModel::Impl::EmbedFrame(std::span<const int32_t> frame, float* o
 void CsmBackboneModel::Impl::Logits(std::span<const float> hidden, int64_t num_rows,
                                     float* logits) const {
   const auto width = static_cast<size_t>(config.hidden_size);
-  kernels::MatMul({hidden.data(), static_cast<size_t>(num_rows), width},
-                  {lm_head, nullptr, logits, static_cast<size_t>(config.vocab_size)},
+  std::vector<float> scratch;  // stays empty without an adapter
+  const model::LinearOutput output[] = {{lm_head, logits}};
+  model::Multiply({hidden.data(), static_cast<size_t>(num_rows), width}, output, scratch,
                   runtime.impl()->pool);
 }
 

@@ -30,7 +30,7 @@ struct CsmBackboneModel::Impl {
   CsmConfig config;
   kernels::MatrixView embed_text_tokens;   ///< [text_vocab_size, hidden_size]
   kernels::MatrixView embed_audio_tokens;  ///< [num_codebooks * vocab_size, hidden_size]
-  kernels::PackedMatrix lm_head;           ///< [vocab_size, hidden_size]
+  model::Linear lm_head;                   ///< [vocab_size, hidden_size]
   model::LlamaStack stack;
   Runtime runtime;
   std::shared_ptr<const void> memory;  ///< keeps the weights

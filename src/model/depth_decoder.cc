@@ -17,8 +17,9 @@ CsmDepthDecoderModel::Impl::Impl(const checkpoint::CsmCheckpoint& checkpoint,
       embed_tokens(loader.Table(checkpoint.code_embeddings.depth_decoder,
                                 config.num_codebooks * config.vocab_size,
                                 config.backbone_hidden_size)),
-      inputs_embeds_projector(loader.Matrix("depth_decoder.model.inputs_embeds_projector.weight",
-                                            config.hidden_size, config.backbone_hidden_size)),
+      inputs_embeds_projector(model::LoadLinear(loader,
+                                                "depth_decoder.model.inputs_embeds_projector",
+                                                config.hidden_size, config.backbone_hidden_size)),
       codebooks_head(loader.Heads(checkpoint::kCodebooksHead, config.num_codebooks - 1,
                                   config.vocab_size, config.hidden_size)),
       stack(config, "depth_decoder.model.", loader),
@@ -35,10 +36,11 @@ void CsmDepthDecoderModel::Impl::EmbedCode(int64_t codebook, int32_t code, float
 
 void CsmDepthDecoderModel::Impl::Project(const float* embeddings, int64_t num_rows,
                                          float* out) const {
-  kernels::MatMul(
+  std::vector<float> scratch;  // stays empty without an adapter
+  const model::LinearOutput output[] = {{inputs_embeds_projector, out}};
+  model::Multiply(
       {embeddings, static_cast<size_t>(num_rows), static_cast<size_t>(config.backbone_hidden_size)},
-      {inputs_embeds_projector, nullptr, out, static_cast<size_t>(config.hidden_size)},
-      runtime.impl()->pool);
+      output, scratch, runtime.impl()->pool);
 }
 
 void CsmDepthDecoderModel::Impl::Logits(int64_t codebook, const float* hidden, int64_t num_rows,

@@ -35,9 +35,9 @@ struct CsmDepthDecoderModel::Impl {
               float* logits) const;
 
   CsmDepthDecoderConfig config;
-  int64_t codebook_size;                          ///< of the codec, which decodes no larger code
-  kernels::MatrixView embed_tokens;               ///< [num_codebooks * vocab_size, backbone_hidden]
-  kernels::PackedMatrix inputs_embeds_projector;  ///< [hidden_size, backbone_hidden_size]
+  int64_t codebook_size;                  ///< of the codec, which decodes no larger code
+  kernels::MatrixView embed_tokens;       ///< [num_codebooks * vocab_size, backbone_hidden]
+  model::Linear inputs_embeds_projector;  ///< [hidden_size, backbone_hidden_size]
   std::vector<kernels::PackedMatrix> codebooks_head;  ///< num_codebooks - 1 of [vocab_size, hidden]
   model::LlamaStack stack;
   Runtime runtime;

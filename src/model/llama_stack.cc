@@ -36,9 +36,7 @@ LlamaStack::LlamaStack(const LlamaConfig& config, const std::string& prefix,
       inverse_frequencies_(
           kernels::RopeInverseFrequencies(config.rope_parameters, config.head_dim)) {
   const auto linear = [&](const std::string& name, int64_t outputs, int64_t inputs, bool has_bias) {
-    Linear result{loader.Matrix(name + ".weight", outputs, inputs)};
-    if (has_bias) result.bias = loader.Vector(name + ".bias", outputs).data();
-    return result;
+    return LoadLinear(loader, name, outputs, inputs, has_bias);
   };
   const int64_t hidden = config.hidden_size, ffn = config.intermediate_size;
   const int64_t q_width = config.num_attention_heads * config.head_dim;
@@ -66,8 +64,10 @@ LlamaStack::Totals LlamaStack::totals() const {
   for (const Layer& layer : layers_) {
     for (const Linear* linear :
          {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      sum.bytes += kernels::BytesOf(linear->weight);
-      sum.products += linear->weight.rows * linear->weight.cols;
+      for (const kernels::PackedMatrix* w : {&linear->weight, &linear->a, &linear->b}) {
+        sum.bytes += kernels::BytesOf(*w);
+        sum.products += w->rows * w->cols;
+      }
     }
   }
   return sum;
@@ -83,10 +83,11 @@ std::vector<WeightBytes> LlamaStack::weights() const {
     add_vector(layer.post_attention_norm);
     for (const Linear* linear :
          {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      const kernels::PackedMatrix& w = linear->weight;
-      const auto* data = static_cast<const std::byte*>(w.data);
-      all.push_back({w.dtype, w.rows, w.cols, {data, kernels::BytesOf(w)}});
-      if (linear->bias != nullptr) add_vector({linear->bias, w.rows});
+      for (const kernels::PackedMatrix* w : {&linear->weight, &linear->a, &linear->b}) {
+        const auto* data = static_cast<const std::byte*>(w->data);
+        if (w->rows > 0) all.push_back({w->dtype, w->rows, w->cols, {data, kernels::BytesOf(*w)}});
+      }
+      if (linear->bias != nullptr) add_vector({linear->bias, linear->weight.rows});
     }
   }
   add_vector(norm_);
@@ -154,11 +155,10 @@ void LlamaStack::Attend(const Layer& layer, int64_t layer_index, std::span<const
   Normalize(layer.input_norm, num_rows, hidden.data(), scratch.normed.data(), pool);
   const kernels::RowsView normed{scratch.normed.data(), rows.size(),
                                  static_cast<size_t>(config_.hidden_size)};
-  const kernels::Product products[] = {
-      {layer.q.weight, layer.q.bias, scratch.query.data(), static_cast<size_t>(q_width)},
-      {layer.k.weight, layer.k.bias, scratch.key.data(), static_cast<size_t>(kv_width)},
-      {layer.v.weight, layer.v.bias, scratch.value.data(), static_cast<size_t>(kv_width)}};
-  kernels::MatMul(normed, products, pool);
+  const LinearOutput inputs[] = {{layer.q, scratch.query.data()},
+                                 {layer.k, scratch.key.data()},
+                                 {layer.v, scratch.value.data()}};
+  Multiply(normed, inputs, scratch.low_rank, pool);
 
   ForRows(num_rows, pool, [&](size_t r) {
     const Row& row = rows[r];
@@ -188,10 +188,9 @@ void LlamaStack::Attend(const Layer& layer, int64_t layer_index, std::span<const
                       .head_dim = static_cast<size_t>(head_dim),
                       .kv_stride = static_cast<size_t>(kv_width)},
                      pool);
-  kernels::MatMul({scratch.attended.data(), rows.size(), static_cast<size_t>(q_width)},
-                  {layer.o.weight, layer.o.bias, hidden.data(),
-                   static_cast<size_t>(config_.hidden_size), /*accumulate=*/true},
-                  pool);
+  const LinearOutput output[] = {{layer.o, hidden.data(), /*accumulate=*/true}};
+  Multiply({scratch.attended.data(), rows.size(), static_cast<size_t>(q_width)}, output,
+           scratch.low_rank, pool);
 }
 
 void LlamaStack::FeedForward(const Layer& layer, int64_t num_rows, std::span<float> hidden,
@@ -202,16 +201,13 @@ void LlamaStack::FeedForward(const Layer& layer, int64_t num_rows, std::span<flo
   Grow(scratch.gate, rows * ffn);
   Grow(scratch.up, rows * ffn);
   Normalize(layer.post_attention_norm, num_rows, hidden.data(), scratch.normed.data(), pool);
-  const kernels::Product products[] = {
-      {layer.gate.weight, layer.gate.bias, scratch.gate.data(), ffn},
-      {layer.up.weight, layer.up.bias, scratch.up.data(), ffn}};
-  kernels::MatMul({scratch.normed.data(), rows, width}, products, pool);
+  const LinearOutput inputs[] = {{layer.gate, scratch.gate.data()}, {layer.up, scratch.up.data()}};
+  Multiply({scratch.normed.data(), rows, width}, inputs, scratch.low_rank, pool);
   ForRows(num_rows, pool, [&](size_t r) {
     kernels::SiluMultiply(scratch.gate.data() + r * ffn, scratch.up.data() + r * ffn, ffn);
   });
-  kernels::MatMul({scratch.gate.data(), rows, ffn},
-                  {layer.down.weight, layer.down.bias, hidden.data(), width, /*accumulate=*/true},
-                  pool);
+  const LinearOutput output[] = {{layer.down, hidden.data(), /*accumulate=*/true}};
+  Multiply({scratch.gate.data(), rows, ffn}, output, scratch.low_rank, pool);
 }
 
 void LlamaStack::Normalize(std::span<const float> weight, int64_t num_rows, const float* x,

@@ -17,16 +17,10 @@
 #include "checkpoint/weight_loader.h"
 #include "csm/csm.hpp"
 #include "kernels/attention.h"
-#include "kernels/matmul.h"
 #include "model/kv_cache.h"
+#include "model/linear.h"
 
 namespace csm::model {
-
-/// A product's weights; bias is null if the layer has none.
-struct Linear {
-  kernels::PackedMatrix weight;  ///< [outputs, inputs]
-  const float* bias = nullptr;
-};
 
 /// The rows of one sequence in a ragged batch: they continue what the cache holds.
 struct Segment {
@@ -37,7 +31,7 @@ struct Segment {
 
 /// Buffers that a stack computes in, kept between calls so that a step allocates nothing.
 struct Scratch {
-  std::vector<float> normed, query, key, value, attended, gate, up, cos, sin;
+  std::vector<float> normed, query, key, value, attended, gate, up, cos, sin, low_rank;
   std::vector<kernels::AttentionRow> attention_rows;
 };
 

@@ -124,6 +124,13 @@ class ConversationReader {
     } else {
       FailHere("content is {}; it should be a list of texts and audios", JsonTypeName(content));
     }
+    if (const auto train = json.find("train"); train != json.end()) {
+      if (!train->is_boolean()) {
+        FailHere("train is {}; it should be true, or false for a turn that is context alone",
+                 JsonTypeName(*train));
+      }
+      message.train = train->get<bool>();
+    }
     try {
       text::ReadTurn(message);
     } catch (const ArgumentError& error) {

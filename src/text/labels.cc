@@ -16,7 +16,8 @@ struct Draw {
 
 }  // namespace
 
-void SetLabels(const PromptTokens& tokens, double ratio, uint64_t seed, CsmInputs* inputs) {
+void SetLabels(const PromptTokens& tokens, double ratio, uint64_t seed,
+               std::span<const std::vector<bool>> learnt, CsmInputs* inputs) {
   if (!(ratio >= 0 && ratio <= 1)) {
     Fail<ArgumentError>("depth_decoder_labels_ratio is {}; it should be in [0, 1]", ratio);
   }
@@ -25,9 +26,14 @@ void SetLabels(const PromptTokens& tokens, double ratio, uint64_t seed, CsmInput
     CsmInputs::Row& row = inputs->rows[r];
     row.labels.assign(row.input_ids.size(), kIgnore);
     uint64_t frame = 0;
+    size_t clip = 0;
     for (size_t i = 0; i < row.input_ids.size(); ++i) {
       const int32_t id = row.input_ids[i];
-      if (id == tokens.audio || id == tokens.audio_eos) row.labels[i] = id;
+      if (id != tokens.audio && id != tokens.audio_eos) continue;
+      const bool is_learnt = learnt.empty() || clip >= learnt[r].size() || learnt[r][clip];
+      if (id == tokens.audio_eos) ++clip;
+      if (!is_learnt) continue;
+      row.labels[i] = id;
       if (id == tokens.audio) draws.push_back({UniformAt(seed, r, frame++, 0), &row.labels[i]});
     }
   }

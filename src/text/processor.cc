@@ -58,6 +58,15 @@ size_t CountId(const std::vector<int32_t>& ids, int32_t id) {
   return static_cast<size_t>(std::count(ids.begin(), ids.end(), id));
 }
 
+// Of each clip of a conversation, whether it is to be learnt.
+std::vector<bool> LearntClips(const Conversation& conversation) {
+  std::vector<bool> learnt;
+  for (const Message& message : conversation) {
+    if (text::ReadTurn(message).audio != nullptr) learnt.push_back(message.train);
+  }
+  return learnt;
+}
+
 }  // namespace
 
 struct CsmProcessor::Impl {
@@ -70,9 +79,12 @@ struct CsmProcessor::Impl {
     return inputs;
   }
 
-  void Finish(const Options& options, CsmInputs* inputs) const {
+  void Finish(const Options& options, std::span<const Conversation> batch,
+              CsmInputs* inputs) const {
     if (!options.output_labels) return;
-    text::SetLabels(files.tokens, options.depth_decoder_labels_ratio, options.seed, inputs);
+    std::vector<std::vector<bool>> learnt;
+    for (const Conversation& conversation : batch) learnt.push_back(LearntClips(conversation));
+    text::SetLabels(files.tokens, options.depth_decoder_labels_ratio, options.seed, learnt, inputs);
   }
 
   /// `<|begin_of_text|>[role]text<|end_of_text|>`, and `<|AUDIO|><|audio_eos|>` if it has audio.
@@ -170,7 +182,7 @@ CsmInputs CsmProcessor::operator()(std::span<const std::string> texts,
     inputs.rows.push_back(
         ExpandRow(row_ids, std::move(clips), files.tokens.audio, files.audio.frame_size));
   }
-  impl_->Finish(options, &inputs);
+  impl_->Finish(options, {}, &inputs);
   return inputs;
 }
 
@@ -186,7 +198,7 @@ CsmInputs CsmProcessor::apply_chat_template(std::span<const Conversation> batch,
   for (size_t i = 0; i < batch.size(); ++i) {
     inputs.rows.push_back(impl_->MakeRow(batch[i], i, options));
   }
-  impl_->Finish(options, &inputs);
+  impl_->Finish(options, batch, &inputs);
   return inputs;
 }
 

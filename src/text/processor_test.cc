@@ -95,6 +95,19 @@ TEST(CsmProcessor, LabelsAreHuggingFacesButForTheDraw) {
   EXPECT_EQ(ours, theirs);
 }
 
+TEST(CsmProcessor, TurnsThatAreContextHaveNoLabels) {
+  Message context = Say("a", Silence(1920));
+  context.train = false;
+  const auto inputs =
+      Tiny().apply_chat_template({{context, Say("b", Silence(3840)), context}},
+                                 {.output_labels = true, .depth_decoder_labels_ratio = 0.5});
+  std::vector<int32_t> labels = inputs.rows.at(0).labels;
+  std::erase(labels, -100);
+  EXPECT_EQ(std::count(labels.begin(), labels.end(), -101), 1);  // of the two frames that count
+  std::replace(labels.begin(), labels.end(), -101, kAudio);
+  EXPECT_THAT(labels, ElementsAre(kAudio, kAudio, kAudioEos));
+}
+
 TEST(CsmProcessor, ResamplesAsHuggingFace) {
   const auto inputs =
       Tiny().apply_chat_template({{Say("x", {kTiny / "stereo" / "stereo_44100.wav"}), Say("y")}});

@@ -42,6 +42,15 @@ void AdamW::ZeroGrad() {
   for (Item& item : items_) item.parameter.mutable_grad().reset();
 }
 
+void AdamW::SumGradients(Processes& processes) {
+  for (Item& item : items_) {
+    torch::Tensor& gradient = item.parameter.mutable_grad();
+    // A process without a row in this step has none.
+    gradient = gradient.defined() ? gradient.contiguous() : torch::zeros_like(item.parameter);
+    processes.Sum(gradient);
+  }
+}
+
 double AdamW::ClipGradients(double max_norm) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> norms;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "torch/processes.h"
 #include "torch/train_options.h"
 
 namespace csm::train {
@@ -20,6 +21,8 @@ class AdamW {
   /// One step with the gradients there are; a parameter without one stays as it is.
   void Step(double learning_rate);
   void ZeroGrad();
+  /// Each gradient becomes the sum of all processes' gradients.
+  void SumGradients(Processes& processes);
   /// The norm of all gradients together, which are scaled to max_norm if it is larger; 0: never.
   double ClipGradients(double max_norm);
 

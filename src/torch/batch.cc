@@ -76,6 +76,17 @@ class Builder {
 
 }  // namespace
 
+NumTargets CountTargets(const Sample& sample) {
+  NumTargets targets;
+  for (size_t t = 0; t < sample.labels.size(); ++t) {
+    const int32_t label = sample.labels[t];
+    if (label == text::kIgnore) continue;
+    if (t > 0) ++targets.codes0;
+    if (label != text::kBackboneOnly) ++targets.depth_frames;
+  }
+  return targets;
+}
+
 void CheckSample(const Sample& sample, const CsmConfig& config) {
   if (sample.labels.size() != sample.input_ids.size()) {
     Fail<ArgumentError>("a conversation has {} positions and {} labels; each needs one",

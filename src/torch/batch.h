@@ -17,6 +17,17 @@ struct Sample {
   Codes frames;                 ///< of all its turns
 };
 
+/// How much there is to learn: codes 0, and frames whose other codes are learnt.
+struct NumTargets {
+  int64_t codes0 = 0, depth_frames = 0;
+
+  void Add(const NumTargets& more) {
+    codes0 += more.codes0;
+    depth_frames += more.depth_frames;
+  }
+};
+NumTargets CountTargets(const Sample& sample);
+
 /// Throws ArgumentError for a sample that does not fit the model.
 void CheckSample(const Sample& sample, const CsmConfig& config);
 

@@ -48,9 +48,13 @@ Codes CodeCache::CodesOf(const std::filesystem::path& audio) const {
       dir_ / fmt::format("{}-{:016x}.codes", codec_key_, hash.state());
   if (auto codes = ReadCodes(file, num_codebooks_, codec_.config().codebook_size)) return *codes;
   Codes codes = codec_.encode(processor_.load_audio(audio).samples, num_codebooks_);
-  checkpoint::MakeFolder(dir_);
   const auto* bytes = reinterpret_cast<const char*>(codes.data.data());
-  WriteFileAtomically(file, {bytes, codes.data.size() * sizeof(int32_t)});
+  try {
+    checkpoint::MakeFolder(dir_);
+    WriteFileAtomically(file, {bytes, codes.data.size() * sizeof(int32_t)});
+  } catch (const FileError& error) {  // no fault of the recording
+    Fail<Error>("codes cannot be kept: {}", error.what());
+  }
   return codes;
 }
 

@@ -22,9 +22,11 @@ class CodeCache {
   /// that cannot be read.
   Conversation WithCodes(Conversation conversation) const;
 
- private:
+  /// The codes of an audio file, kept already or from now on. Threads may call it at once. Throws
+  /// as WithCodes does, and Error if they cannot be kept.
   Codes CodesOf(const std::filesystem::path& audio) const;
 
+ private:
   std::filesystem::path dir_;
   std::string codec_key_;
   int num_codebooks_;

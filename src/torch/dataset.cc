@@ -1,38 +1,115 @@
 #include "torch/dataset.h"
 
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+
 #include "base/error.h"
 #include "torch/dataset_files.h"
 #include "torch/samples.h"
 
 namespace csm::train {
+namespace {
 
-std::vector<Sample> LoadDataset(const std::filesystem::path& file, const CsmProcessor& processor,
-                                const MimiModel& codec, const CsmConfig& config, TrainOn train_on,
-                                const CodeCache& cache, const DatasetCallbacks& callbacks) {
-  const std::vector<Conversation> conversations = ReadDatasetFiles(file);
-  std::vector<Sample> samples;
-  for (size_t i = 0; i < conversations.size(); ++i) {
+std::vector<std::filesystem::path> AudioFiles(std::span<const PlacedConversation> conversations) {
+  std::set<std::filesystem::path> files;
+  for (const auto& [conversation, place] : conversations) {
+    for (const Message& message : conversation) {
+      for (const auto& item : message.content) {
+        const auto* audio = std::get_if<Audio>(&item);
+        const auto* path =
+            audio == nullptr ? nullptr : std::get_if<std::filesystem::path>(&audio->source);
+        if (path != nullptr) files.insert(*path);
+      }
+    }
+  }
+  return {files.begin(), files.end()};
+}
+
+// Fills the cache, several files at a time.
+class Encoder {
+ public:
+  Encoder(const CodeCache& cache, std::vector<std::filesystem::path> files,
+          const DatasetCallbacks& callbacks)
+      : cache_(cache), files_(std::move(files)), callbacks_(callbacks) {}
+
+  void Run(int num_threads) {
+    {
+      std::vector<std::jthread> others;
+      for (int i = 1; i < num_threads; ++i) others.emplace_back([this] { Work(); });
+      Work();
+    }
+    if (failure_) std::rethrow_exception(failure_);
+    if (is_cancelled_) throw Cancelled();
+  }
+
+ private:
+  void Work() {
+    for (size_t i = next_++; i < files_.size() && !is_cancelled_; i = next_++) {
+      if (callbacks_.is_cancelled && callbacks_.is_cancelled()) is_cancelled_ = true;
+      try {
+        cache_.CodesOf(files_[i]);
+      } catch (const FormatError&) {  // its conversation is left out, and says why
+      } catch (const FileError&) {
+      } catch (const ArgumentError&) {
+      } catch (...) {
+        const std::lock_guard lock(mutex_);
+        failure_ = std::current_exception();
+        is_cancelled_ = true;
+      }
+      const std::lock_guard lock(mutex_);
+      ++num_done_;
+      if (callbacks_.on_encode) callbacks_.on_encode(num_done_, std::ssize(files_));
+    }
+  }
+
+  const CodeCache& cache_;
+  std::vector<std::filesystem::path> files_;
+  const DatasetCallbacks& callbacks_;
+  std::atomic<size_t> next_ = 0;
+  std::atomic<bool> is_cancelled_ = false;
+  std::mutex mutex_;
+  int64_t num_done_ = 0;
+  std::exception_ptr failure_;
+};
+
+}  // namespace
+
+Dataset LoadDataset(const std::filesystem::path& file, const CsmProcessor& processor,
+                    const MimiModel& codec, const CsmConfig& config, TrainOn train_on,
+                    const CodeCache& cache, int num_threads, size_t num_first,
+                    const DatasetCallbacks& callbacks) {
+  const std::vector<PlacedConversation> conversations = ReadDatasetFiles(file);
+  Encoder(cache, AudioFiles(conversations), callbacks).Run(num_threads);
+  const auto skip = [&](const std::string& place, const Error& error) {
+    if (callbacks.on_skip) callbacks.on_skip(fmt::format("{} left out: {}", place, error.what()));
+  };
+  Dataset dataset;
+  for (const auto& [conversation, place] : conversations) {
     if (callbacks.is_cancelled && callbacks.is_cancelled()) throw Cancelled();
     try {
-      const Conversation encoded = cache.WithCodes(conversations[i]);
+      const Conversation encoded = cache.WithCodes(conversation);
       Sample sample = std::move(
           MakeSamples({&encoded, 1}, processor, codec, config, {.train_on = train_on})[0]);
       CheckSample(sample, config);
-      samples.push_back(std::move(sample));
-    } catch (const Error& error) {
-      if (callbacks.on_skip) {
-        callbacks.on_skip(fmt::format("conversation {} left out: {}", i, error.what()));
-      }
-    }
-    if (callbacks.on_encode) {
-      callbacks.on_encode(static_cast<int64_t>(i + 1), std::ssize(conversations));
+      dataset.samples.push_back(std::move(sample));
+      if (dataset.first.size() < num_first) dataset.first.push_back(encoded);
+    } catch (const FormatError& error) {
+      skip(place, error);
+    } catch (const FileError& error) {
+      skip(place, error);
+    } catch (const ArgumentError& error) {
+      skip(place, error);
     }
   }
-  if (samples.empty()) {
+  if (dataset.samples.empty()) {
     Fail<ArgumentError>("{} holds no conversation to learn from, of {}", file.string(),
                         conversations.size());
   }
-  return samples;
+  return dataset;
 }
 
 }  // namespace csm::train

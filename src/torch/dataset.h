@@ -19,17 +19,25 @@ namespace csm::train {
 struct Cancelled {};
 
 struct DatasetCallbacks {
-  std::function<void(int64_t conversations, int64_t total)> on_encode;
+  /// One at a time, but from any thread.
+  std::function<void(int64_t files, int64_t total)> on_encode;
   std::function<void(const std::string& sentence)> on_skip;  ///< one a conversation left out
-  std::function<bool()> is_cancelled;                        ///< asked before each conversation
+  std::function<bool()> is_cancelled;  ///< asked before each file, from any thread
 };
 
-/// Reads conversations (dataset_files.h) and encodes their audio. What cannot be learnt from (no
-/// audio, a file that cannot be read, more positions than the model has) is left out. Throws
-/// FormatError for a file that is no conversation, ArgumentError if nothing is left, Cancelled.
-std::vector<Sample> LoadDataset(const std::filesystem::path& file, const CsmProcessor& processor,
-                                const MimiModel& codec, const CsmConfig& config, TrainOn train_on,
-                                const CodeCache& cache, const DatasetCallbacks& callbacks);
+struct Dataset {
+  std::vector<Sample> samples;
+  std::vector<Conversation> first;  ///< the conversations of the first samples, audio as codes
+};
+
+/// Reads conversations (dataset_files.h) and encodes their audio, `num_threads` files at a time.
+/// What cannot be learnt from (no audio, a file that cannot be read, more positions than the model
+/// has) is left out. `num_first`: how many conversations are kept. Throws FormatError for a file
+/// that is no conversation, ArgumentError if nothing is left, Cancelled.
+Dataset LoadDataset(const std::filesystem::path& file, const CsmProcessor& processor,
+                    const MimiModel& codec, const CsmConfig& config, TrainOn train_on,
+                    const CodeCache& cache, int num_threads, size_t num_first,
+                    const DatasetCallbacks& callbacks);
 
 }  // namespace csm::train
 

@@ -8,9 +8,9 @@
 #include <libfccp/csv.h>
 
 #include <algorithm>
-#include <iterator>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -44,9 +44,13 @@ Conversation FromObject(const Json& object, const std::filesystem::path& folder)
   return OneTurn(folder / text_of("file_name"), text_of("text"), speaker);
 }
 
-std::vector<Conversation> ReadJsonLines(const std::filesystem::path& file) {
+std::string LineOf(const std::filesystem::path& file, size_t number) {
+  return fmt::format("{}, line {}", file.string(), number);
+}
+
+std::vector<PlacedConversation> ReadJsonLines(const std::filesystem::path& file) {
   const std::string content = ReadFile(file);
-  std::vector<Conversation> conversations;
+  std::vector<PlacedConversation> conversations;
   size_t number = 0;
   for (size_t first = 0; first < content.size();) {
     const size_t end = std::min(content.find('\n', first), content.size());
@@ -55,22 +59,24 @@ std::vector<Conversation> ReadJsonLines(const std::filesystem::path& file) {
     ++number;
     const size_t begin = line.find_first_not_of(" \t\r");
     if (begin == std::string_view::npos) continue;
+    const std::string place = LineOf(file, number);
     try {
       if (line[begin] == '{') {
-        conversations.push_back(FromObject(ParseJson(line, file.string()), file.parent_path()));
+        conversations.push_back(
+            {FromObject(ParseJson(line, file.string()), file.parent_path()), place});
         continue;
       }
-      auto parsed = text::ParseConversations(line, file);
-      std::move(parsed.conversations.begin(), parsed.conversations.end(),
-                std::back_inserter(conversations));
+      for (Conversation& each : text::ParseConversations(line, file).conversations) {
+        conversations.push_back({std::move(each), place});
+      }
     } catch (const Error& error) {
-      Fail<FormatError>("{}, line {}: {}", file.string(), number, error.what());
+      Fail<FormatError>("{}: {}", place, error.what());
     }
   }
   return conversations;
 }
 
-std::vector<Conversation> ReadAudioFolder(const std::filesystem::path& file) {
+std::vector<PlacedConversation> ReadAudioFolder(const std::filesystem::path& file) {
   io::CSVReader<3, io::trim_chars<' ', '\t'>, io::double_quote_escape<',', '"'>> reader(
       file.string());
   reader.read_header(io::ignore_extra_column | io::ignore_missing_column, "file_name", "text",
@@ -83,27 +89,29 @@ std::vector<Conversation> ReadAudioFolder(const std::filesystem::path& file) {
           file.string(), column);
     }
   }
-  std::vector<Conversation> conversations;
+  std::vector<PlacedConversation> conversations;
   std::string name, text, speaker;
   while (reader.read_row(name, text, speaker)) {
-    conversations.push_back(OneTurn(file.parent_path() / name, text, speaker));
+    conversations.push_back(
+        {OneTurn(file.parent_path() / name, text, speaker), LineOf(file, reader.get_file_line())});
   }
   return conversations;
 }
 
-std::vector<Conversation> ReadLjSpeech(const std::filesystem::path& file) {
+std::vector<PlacedConversation> ReadLjSpeech(const std::filesystem::path& file) {
   io::CSVReader<3, io::trim_chars<' ', '\t'>, io::no_quote_escape<'|'>> reader(file.string());
   reader.set_header("id", "text", "normalised");
-  std::vector<Conversation> conversations;
+  std::vector<PlacedConversation> conversations;
   std::string id, text, normalised;
   while (reader.read_row(id, text, normalised)) {
     const auto audio = file.parent_path() / "wavs" / (id + ".wav");
-    conversations.push_back(OneTurn(audio, normalised.empty() ? text : normalised, "0"));
+    conversations.push_back({OneTurn(audio, normalised.empty() ? text : normalised, "0"),
+                             LineOf(file, reader.get_file_line())});
   }
   return conversations;
 }
 
-std::vector<Conversation> ReadCsv(const std::filesystem::path& file) {
+std::vector<PlacedConversation> ReadCsv(const std::filesystem::path& file) {
   try {
     const std::string content = ReadFile(file);
     const std::string_view first = std::string_view(content).substr(0, content.find('\n'));
@@ -116,9 +124,18 @@ std::vector<Conversation> ReadCsv(const std::filesystem::path& file) {
   }
 }
 
+std::vector<PlacedConversation> ReadChats(const std::filesystem::path& file) {
+  std::vector<PlacedConversation> conversations;
+  for (Conversation& each : load_conversations(file)) {
+    conversations.push_back(
+        {std::move(each), fmt::format("{}, conversation {}", file.string(), conversations.size())});
+  }
+  return conversations;
+}
+
 }  // namespace
 
-std::vector<Conversation> ReadDatasetFiles(const std::filesystem::path& path) {
+std::vector<PlacedConversation> ReadDatasetFiles(const std::filesystem::path& path) {
   if (std::filesystem::is_directory(path)) {
     for (const char* name : {"metadata.jsonl", "metadata.csv"}) {
       if (std::filesystem::exists(path / name)) return ReadDatasetFiles(path / name);
@@ -126,7 +143,7 @@ std::vector<Conversation> ReadDatasetFiles(const std::filesystem::path& path) {
     Fail<FileError>("{} holds neither metadata.jsonl nor metadata.csv", path.string());
   }
   if (path.extension() == ".jsonl") return ReadJsonLines(path);
-  return path.extension() == ".csv" ? ReadCsv(path) : load_conversations(path);
+  return path.extension() == ".csv" ? ReadCsv(path) : ReadChats(path);
 }
 
 }  // namespace csm::train

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <sstream>
 
 #include "base/error.h"
-#include "checkpoint/adapter.h"
 #include "checkpoint/safetensors.h"
 #include "torch/parameters.h"
 
@@ -68,8 +66,8 @@ void AddAdapter(CsmForConditionalGeneration& model, const TrainOptions& options)
   }
 }
 
-void SaveAdapter(CsmForConditionalGeneration& model, const TrainOptions& options,
-                 const std::string& base_model, const std::filesystem::path& dir) {
+std::map<std::string, checkpoint::LowRank, std::less<>> AdapterTerms(
+    CsmForConditionalGeneration& model, const TrainOptions& options) {
   std::map<std::string, checkpoint::LowRank, std::less<>> terms;
   for (const std::string& target : Targets(options)) {
     for (const auto& [name, layer] : Layers(model, target)) {
@@ -77,16 +75,22 @@ void SaveAdapter(CsmForConditionalGeneration& model, const TrainOptions& options
                                  .inputs = layer->weight.size(1),
                                  .rank = options.lora_r,
                                  .a = Values(layer->lora_a().weight),
-                                 .b = Values(layer->lora_b().weight)};
+                                 .b = Values(layer->lora_b().weight),
+                                 .scale = options.lora_alpha / static_cast<double>(options.lora_r)};
     }
   }
+  return terms;
+}
+
+void SaveAdapter(CsmForConditionalGeneration& model, const TrainOptions& options,
+                 const std::string& base_model, const std::filesystem::path& dir) {
   checkpoint::WriteAdapter(dir,
                            {.rank = options.lora_r,
                             .alpha = options.lora_alpha,
                             .dropout = options.lora_dropout,
                             .target_modules = Targets(options),
                             .base_model = base_model},
-                           terms);
+                           AdapterTerms(model, options));
 }
 
 void LoadAdapter(const std::filesystem::path& dir, CsmForConditionalGeneration& model) {

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "torch/recompute.h"
+
 namespace csm::train {
 
 namespace F = torch::nn::functional;
@@ -30,7 +32,14 @@ void LlamaStackImpl::AddLayers() {
 
 torch::Tensor LlamaStackImpl::Run(torch::Tensor x) {
   const RopeTable rope = MakeRopeTable(config_, x.size(1), x.options());
-  for (const auto& layer : *layers_) x = layer->as<DecoderLayer>()->forward(x, rope);
+  const bool recomputes = is_checkpointing_ && torch::GradMode::is_enabled();
+  // Of an adapter's layers, nothing may have asked for a gradient so far.
+  if (recomputes && !x.requires_grad()) x.requires_grad_();
+  for (const auto& module : *layers_) {
+    auto* layer = module->as<DecoderLayer>();
+    const auto run = [layer, rope](const torch::Tensor& in) { return layer->forward(in, rope); };
+    x = recomputes ? Recompute(x, run) : run(x);
+  }
   return norm_(x);
 }
 

@@ -17,6 +17,8 @@ namespace csm::train {
 class LlamaStackImpl : public torch::nn::Module {
  public:
   explicit LlamaStackImpl(const LlamaConfig& config);
+  /// From now on layers keep their input alone for the backward pass (recompute.h).
+  void UseGradientCheckpointing() { is_checkpointing_ = true; }
 
  protected:
   /// Called last in a constructor: the order of a module's parts is that of its parameters.
@@ -29,6 +31,7 @@ class LlamaStackImpl : public torch::nn::Module {
  private:
   torch::nn::ModuleList layers_{nullptr};
   RmsNorm norm_{nullptr};
+  bool is_checkpointing_ = false;
 };
 
 /// Sum of the embeddings of a frame's codes.

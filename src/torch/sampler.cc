@@ -1,6 +1,7 @@
 #include "torch/sampler.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "base/philox.h"
@@ -62,6 +63,53 @@ void DrawDepthLabels(std::span<Sample> samples, const CsmConfig& config, double 
   std::stable_sort(draws.begin(), draws.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   for (size_t i = 0; i < num_skipped; ++i) *draws[i].second = text::kBackboneOnly;
+}
+
+StepSampler::StepSampler(std::vector<Sample> samples, const CsmConfig& config,
+                         const TrainOptions& options, int rank, int size)
+    : samples_(std::move(samples)),
+      config_(config),
+      options_(options),
+      rank_(static_cast<size_t>(rank)),
+      size_(static_cast<size_t>(size)),
+      batch_size_(static_cast<size_t>(options.per_device_train_batch_size) * size_) {
+  const auto accumulated = static_cast<size_t>(options.gradient_accumulation_steps);
+  const size_t num_batches = (samples_.size() + batch_size_ - 1) / batch_size_;
+  steps_per_epoch_ = static_cast<int64_t>((num_batches + accumulated - 1) / accumulated);
+  num_steps_ = options.max_steps > 0
+                   ? options.max_steps
+                   : static_cast<int64_t>(std::ceil(options.num_train_epochs *
+                                                    static_cast<double>(steps_per_epoch_)));
+}
+
+void StepSampler::BeginEpoch(int64_t epoch) {
+  if (epoch == epoch_) return;
+  std::vector<size_t> lengths;
+  for (const Sample& sample : samples_) lengths.push_back(sample.input_ids.size());
+  batches_ = EpochBatches(lengths, batch_size_, static_cast<uint64_t>(options_.seed),
+                          static_cast<uint64_t>(epoch));
+  epoch_ = epoch;
+}
+
+StepShare StepSampler::Step(int64_t step) {
+  BeginEpoch(step / steps_per_epoch_);
+  const auto accumulated = static_cast<size_t>(options_.gradient_accumulation_steps);
+  const auto first = static_cast<size_t>(step % steps_per_epoch_) * accumulated;
+  const size_t last = std::min(first + accumulated, batches_.size());
+  StepShare share;
+  for (size_t b = first; b < last; ++b) {
+    std::vector<Sample> rows;
+    for (const size_t index : batches_[b]) rows.push_back(samples_[index]);
+    DrawDepthLabels(rows, config_, options_.depth_decoder_labels_ratio,
+                    static_cast<uint64_t>(options_.seed),
+                    static_cast<uint64_t>(step) * accumulated + (b - first));
+    for (const Sample& row : rows) share.targets.Add(CountTargets(row));
+    // Rows are sorted by length: a process takes every size-th, so that all have like work.
+    std::vector<Sample> own;
+    for (size_t r = rank_; r < rows.size(); r += size_) own.push_back(std::move(rows[r]));
+    if (!own.empty()) share.batches.push_back(std::move(own));
+  }
+  return share;
 }
 
 }  // namespace csm::train

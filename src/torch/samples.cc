@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "engine/prompt.h"
-#include "text/labels.h"
 
 namespace csm::train {
 namespace {
@@ -20,28 +19,31 @@ std::string Which(size_t index, size_t count) {
   return count == 1 ? "the conversation" : fmt::format("conversation {}", index);
 }
 
-void CheckHasAudio(std::span<const Conversation> conversations, TrainOn train_on) {
-  for (size_t i = 0; i < conversations.size(); ++i) {
-    const Conversation& turns = conversations[i];
-    if (!std::any_of(turns.begin(), turns.end(), HasAudio)) {
-      Fail<ArgumentError>("{} has no audio; only audio can be learnt",
-                          Which(i, conversations.size()));
-    }
-    if (train_on == TrainOn::kLast && !HasAudio(turns.back())) {
-      Fail<ArgumentError>("the last turn of {} has no audio, and only the last is to be learnt",
-                          Which(i, conversations.size()));
-    }
+// Marks the turns that are not learnt.
+std::vector<Conversation> Marked(std::span<const Conversation> conversations, TrainOn train_on) {
+  std::vector<Conversation> marked(conversations.begin(), conversations.end());
+  if (train_on == TrainOn::kAll) return marked;
+  for (Conversation& turns : marked) {
+    for (Message& message : turns) message.train = message.train && &message == &turns.back();
   }
+  return marked;
 }
 
-// The audio of the last turn is what comes after the end of the audio before it.
-void KeepLastTurn(const CsmInputs::Row& row, const CsmConfig& config,
-                  std::vector<int32_t>& labels) {
-  const auto& ids = row.input_ids;
-  const auto end = static_cast<int32_t>(config.audio_eos_token_id);
-  const auto last = std::find(ids.rbegin(), ids.rend(), end);
-  const auto before = std::find(last == ids.rend() ? last : last + 1, ids.rend(), end);
-  std::fill_n(labels.begin(), ids.rend() - before, text::kIgnore);
+void CheckLearnsSomething(std::span<const Conversation> conversations, TrainOn train_on) {
+  for (size_t i = 0; i < conversations.size(); ++i) {
+    const Conversation& turns = conversations[i];
+    const std::string which = Which(i, conversations.size());
+    if (std::none_of(turns.begin(), turns.end(), HasAudio)) {
+      Fail<ArgumentError>("{} has no audio; only audio can be learnt", which);
+    }
+    const auto is_learnt = [](const Message& m) { return m.train && HasAudio(m); };
+    if (std::any_of(turns.begin(), turns.end(), is_learnt)) continue;
+    if (train_on == TrainOn::kLast) {
+      Fail<ArgumentError>("the last turn of {} has no audio to learn, and only the last is learnt",
+                          which);
+    }
+    Fail<ArgumentError>("{} has no audio to learn: \"train\" is false where there is audio", which);
+  }
 }
 
 }  // namespace
@@ -49,14 +51,13 @@ void KeepLastTurn(const CsmInputs::Row& row, const CsmConfig& config,
 std::vector<Sample> MakeSamples(std::span<const Conversation> conversations,
                                 const CsmProcessor& processor, const MimiModel& codec,
                                 const CsmConfig& config, const EvalOptions& options) {
-  CheckHasAudio(conversations, options.train_on);
+  const std::vector<Conversation> marked = Marked(conversations, options.train_on);
+  CheckLearnsSomething(marked, options.train_on);
   const CsmInputs inputs = processor.apply_chat_template(
-      conversations, {.parse_special = options.parse_special, .output_labels = true});
+      marked, {.parse_special = options.parse_special, .output_labels = true});
   std::vector<Sample> samples;
   for (const CsmInputs::Row& row : inputs.rows) {
-    Sample sample{row.input_ids, row.labels, engine::EncodeClips(row, codec, config)};
-    if (options.train_on == TrainOn::kLast) KeepLastTurn(row, config, sample.labels);
-    samples.push_back(std::move(sample));
+    samples.push_back({row.input_ids, row.labels, engine::EncodeClips(row, codec, config)});
   }
   return samples;
 }

@@ -64,6 +64,7 @@ void TrainOptions::Validate() const {
   CheckInteger("save_steps", save_steps, 1);
   CheckInteger("save_total_limit", save_total_limit, 0);
   CheckInteger("seed", seed, 0);
+  CheckRange<int64_t>("num_samples", num_samples, 0, 100);
   CheckNumber("depth_decoder_labels_ratio", depth_decoder_labels_ratio, 1);
   if (train_on != "all" && train_on != "last") {
     Fail<ArgumentError>("train_on is '{}'; there are all, last", train_on);

@@ -31,7 +31,9 @@ struct TrainOptions {
   int64_t save_steps = 500;
   int64_t save_total_limit = 2;  ///< 0: all are kept
   int64_t seed = 42;
-  bool bf16 = false;  ///< autocast; weights and optimiser stay in f32
+  int64_t num_samples = 2;              ///< sentences spoken at each evaluation
+  bool bf16 = false;                    ///< autocast; weights and optimiser stay in f32
+  bool gradient_checkpointing = false;  ///< layers keep their input alone
   double depth_decoder_labels_ratio = 1.0 / 16;
   std::string train_on = "all";
   std::string freeze = "";  ///< parameters whose names match this regular expression stay
@@ -61,7 +63,9 @@ struct TrainOptions {
     visit("save_steps", self.save_steps);
     visit("save_total_limit", self.save_total_limit);
     visit("seed", self.seed);
+    visit("num_samples", self.num_samples);
     visit("bf16", self.bf16);
+    visit("gradient_checkpointing", self.gradient_checkpointing);
     visit("depth_decoder_labels_ratio", self.depth_decoder_labels_ratio);
     visit("train_on", self.train_on);
     visit("freeze", self.freeze);

@@ -1,10 +1,9 @@
 #include "torch/trainer.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/autocast_mode.h>
 
 #include <cmath>
-#include <fstream>
+#include <memory>
 #include <regex>
 
 #include "base/atomic_file.h"
@@ -12,54 +11,20 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "checkpoint/config_writer.h"
+#include "checkpoint/adapter.h"
+#include "torch/autocast.h"
 #include "torch/dataset.h"
 #include "torch/lora.h"
 #include "torch/parameters.h"
+#include "torch/processes.h"
+#include "torch/run_log.h"
 #include "torch/sampler.h"
+#include "torch/spoken_samples.h"
+#include "torch/totals.h"
 #include "torch/training_state.h"
 
 namespace csm::train {
 namespace {
-
-// Products in bf16 while it lives; what must be exact (norms, losses) stays in f32.
-class Autocast {
- public:
-  explicit Autocast(bool enabled) : was_enabled_(at::autocast::is_autocast_enabled(at::kCPU)) {
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::set_autocast_enabled(at::kCPU, enabled);
-  }
-  ~Autocast() {
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, was_enabled_);
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  bool was_enabled_;
-};
-
-struct Totals {
-  double backbone = 0, depth_decoder = 0;  // sums of cross-entropies
-  int64_t num_backbone = 0, num_depth_decoder = 0;
-
-  void Add(const Totals& more) {
-    backbone += more.backbone;
-    depth_decoder += more.depth_decoder;
-    num_backbone += more.num_backbone;
-    num_depth_decoder += more.num_depth_decoder;
-  }
-  void Add(const LossSums& sums) {
-    backbone += sums.backbone.item<double>();
-    depth_decoder += sums.depth_decoder.item<double>();
-    num_backbone += sums.num_backbone;
-    num_depth_decoder += sums.num_depth_decoder;
-  }
-  double BackboneLoss() const { return backbone / static_cast<double>(num_backbone); }
-  double DepthDecoderLoss() const { return depth_decoder / static_cast<double>(num_depth_decoder); }
-  double Loss() const { return BackboneLoss() + DepthDecoderLoss(); }
-};
 
 // What tells one dataset from another.
 std::string HashOf(std::span<const Sample> samples) {
@@ -76,11 +41,26 @@ std::string HashOf(std::span<const Sample> samples) {
   return fmt::format("{} conversations, {:016x}", samples.size(), hash.state());
 }
 
-Json OptionsToJson(const TrainOptions& options, std::span<const Sample> samples) {
+// What tells the weights that an adapter is for from others.
+std::string HashOf(const checkpoint::TensorStore& tensors) {
+  Hash hash;
+  for (const std::string& name : tensors.Names()) {
+    const checkpoint::TensorView* tensor = tensors.Find(name);
+    hash.Add(name);
+    hash.AddSamples(tensor->bytes);
+  }
+  return fmt::format("{:016x}", hash.state());
+}
+
+// As a checkpoint keeps them, with what a resumed run must have the same of.
+Json OptionsToJson(const TrainOptions& options, const StepSampler& sampler,
+                   const checkpoint::CsmCheckpoint& base) {
   Json json;
   TrainOptions::visit_fields(
       options, [&](std::string_view name, const auto& value) { json[std::string(name)] = value; });
-  json["data"] = HashOf(samples);
+  json["data"] = HashOf(sampler.samples());
+  json["total_train_batch_size"] = sampler.batch_size();
+  json["base"] = options.has_adapter() ? HashOf(*base.tensors) : "";
   return json;
 }
 
@@ -110,15 +90,24 @@ void Freeze(CsmForConditionalGeneration& model, const std::string& pattern) {
   if (!any_left) Fail<ArgumentError>("freeze: '{}' leaves nothing to learn", pattern);
 }
 
+void UseGradientCheckpointing(CsmForConditionalGeneration& model) {
+  model->backbone_model->UseGradientCheckpointing();
+  model->depth_decoder->model->UseGradientCheckpointing();
+}
+
+// Thrown by all processes but the first, which says what is wrong.
+struct FirstProcessSays {};
+
 class Run {
  public:
-  Run(const TrainRequest& request, const TrainCallbacks& callbacks)
-      : request_(request), options_(request.options), callbacks_(callbacks) {
+  Run(const TrainRequest& request, const TrainCallbacks& callbacks, Processes& processes)
+      : request_(request), options_(request.options), callbacks_(callbacks), processes_(processes) {
     options_.Validate();
     const auto last = LastCheckpoint(request.output);
     CheckOutput(last.has_value());
     const Runtime runtime(request.num_threads);
     at::set_num_threads(runtime.num_threads());
+    num_threads_ = runtime.num_threads();
     first_ = checkpoint::OpenCsmCheckpoint(request.model);
     const bool is_adapter = options_.has_adapter();
     origin_ = last && !is_adapter ? checkpoint::OpenCsmCheckpoint(*last) : first_;
@@ -127,39 +116,53 @@ class Run {
     model_ = LoadModel(origin_, IsHalf() ? torch::kBFloat16 : torch::kFloat32);
     if (is_adapter) AddAdapter(model_, options_);
     if (is_adapter && last) LoadAdapter(*last, model_);
+    if (options_.gradient_checkpointing) UseGradientCheckpointing(model_);
     Freeze(model_, options_.freeze);
     optimizer_.emplace(*model_, options_);
-    Load(runtime);
-    saved_options_ = OptionsToJson(options_, samples_);
+    LoadData();
+    saved_options_ = OptionsToJson(options_, *sampler_, first_);
     if (last) {
       position_ = ResumeFrom(*last, saved_options_, *optimizer_);
       saved_step_ = position_.step;
     }
-    CountSteps();
-    OpenMetrics();
+    if (processes_.is_first()) {
+      log_.emplace(request.output, position_.step);
+      RemoveSamplesAfter(request.output, position_.step);
+    }
   }
 
   TrainResult Train() {
-    while (position_.step < num_steps_) {
-      if (callbacks_.is_cancelled && callbacks_.is_cancelled()) {
+    while (position_.step < sampler_->num_steps()) {
+      if (IsCancelled()) {
         if (position_.step > 0 && saved_step_ != position_.step) Save();
-        return {position_.step, false, {}};
+        return {.step = position_.step, .is_first = processes_.is_first()};
       }
       Step();
       const int64_t step = position_.step;
-      const bool is_last = step == num_steps_;
+      const bool is_last = step == sampler_->num_steps();
       if (step % options_.logging_steps == 0 || is_last) Log();
       const bool saves = step % options_.save_steps == 0 || is_last;
       const int64_t eval_steps = options_.eval_steps;
       if (eval_steps == 0 ? saves : step % eval_steps == 0 || is_last) Evaluate();
       if (saves) Save();
     }
-    return {position_.step, true, SaveFinal()};
+    return {.step = position_.step,
+            .is_complete = true,
+            .is_first = processes_.is_first(),
+            .model = SaveFinal()};
   }
 
  private:
   // What does not learn may as well be 16-bit.
   bool IsHalf() const { return options_.has_adapter() && options_.bf16; }
+
+  DType StoredType() const { return first_.tensors->FindShape("lm_head.weight")->dtype; }
+
+  bool IsCancelled() {
+    double count = callbacks_.is_cancelled && callbacks_.is_cancelled() ? 1 : 0;
+    processes_.Sum({&count, 1});
+    return count > 0;
+  }
 
   // A folder with results of another run, or with the model itself, is not written to.
   void CheckOutput(bool has_checkpoint) const {
@@ -184,73 +187,46 @@ class Run {
     }
   }
 
-  void Load(const Runtime& runtime) {
+  void LoadData() {
     const CsmProcessor& processor = *processor_;
-    const MimiModel codec = MimiModel::from_pretrained(first_.dir, {.runtime = runtime});
-    const TrainOn train_on = ParseTrainOn(options_.train_on);
+    // Files are encoded side by side, each by one thread.
+    const MimiModel codec = MimiModel::from_pretrained(first_.dir, {.runtime = Runtime(1)});
     const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
     const CodeCache cache(request_.cache.empty() ? request_.output / "codes" : request_.cache,
                           origin_, processor, codec);
     const auto load = [&](const std::filesystem::path& data) {
-      return LoadDataset(data, processor, codec, origin_.config, train_on, cache, watch);
+      return LoadDataset(data, processor, codec, origin_.config, ParseTrainOn(options_.train_on),
+                         cache, num_threads_, static_cast<size_t>(options_.num_samples), watch);
     };
-    samples_ = load(request_.train_data);
-    if (!request_.eval_data.empty()) eval_samples_ = load(request_.eval_data);
-  }
-
-  void CountSteps() {
-    const auto batch = static_cast<size_t>(options_.per_device_train_batch_size);
-    const auto accumulated = static_cast<size_t>(options_.gradient_accumulation_steps);
-    const size_t num_batches = (samples_.size() + batch - 1) / batch;
-    steps_per_epoch_ = static_cast<int64_t>((num_batches + accumulated - 1) / accumulated);
-    num_steps_ = options_.max_steps > 0
-                     ? options_.max_steps
-                     : static_cast<int64_t>(std::ceil(options_.num_train_epochs *
-                                                      static_cast<double>(steps_per_epoch_)));
-  }
-
-  // The batches of a step: those that gradients are accumulated over.
-  std::vector<std::vector<Sample>> BatchesOf(int64_t step) {
-    const int64_t epoch = step / steps_per_epoch_;
-    if (epoch != epoch_ || batches_.empty()) {
-      epoch_ = epoch;
-      std::vector<size_t> lengths;
-      for (const Sample& sample : samples_) lengths.push_back(sample.input_ids.size());
-      batches_ = EpochBatches(lengths, static_cast<size_t>(options_.per_device_train_batch_size),
-                              static_cast<uint64_t>(options_.seed), static_cast<uint64_t>(epoch));
+    Dataset data = load(request_.train_data);
+    sampler_.emplace(std::move(data.samples), origin_.config, options_, processes_.rank(),
+                     processes_.size());
+    if (!request_.eval_data.empty()) {
+      Dataset eval_data = load(request_.eval_data);
+      eval_samples_ = std::move(eval_data.samples);
+      data.first = std::move(eval_data.first);
     }
-    const auto accumulated = static_cast<size_t>(options_.gradient_accumulation_steps);
-    const auto first = static_cast<size_t>(step % steps_per_epoch_) * accumulated;
-    const size_t last = std::min(first + accumulated, batches_.size());
-    std::vector<std::vector<Sample>> found;
-    for (size_t b = first; b < last; ++b) {
-      std::vector<Sample> samples;
-      for (const size_t index : batches_[b]) samples.push_back(samples_[index]);
-      DrawDepthLabels(samples, origin_.config, options_.depth_decoder_labels_ratio,
-                      static_cast<uint64_t>(options_.seed),
-                      static_cast<uint64_t>(step) * accumulated + (b - first));
-      found.push_back(std::move(samples));
-    }
-    return found;
+    spoken_ = {.conversations = std::move(data.first),
+               .loading = {.dtype = StoredType(), .runtime = Runtime(num_threads_)},
+               .seed = static_cast<uint64_t>(options_.seed),
+               .output = request_.output,
+               .is_cancelled = callbacks_.is_cancelled,
+               .on_note = callbacks_.on_note};
   }
 
   void Step() {
     const auto start = Clock::now();
-    std::vector<Batch> batches;
-    int64_t num_backbone = 0, num_depth_frames = 0;
-    for (const std::vector<Sample>& samples : BatchesOf(position_.step)) {
-      batches.push_back(MakeBatch(samples, origin_.config));
-      num_backbone += batches.back().backbone_labels.size(0);
-      num_depth_frames += batches.back().depth_frames.size(0);
-    }
+    const StepShare share = sampler_->Step(position_.step);
+    const auto num_codes0 = static_cast<double>(share.targets.codes0);
     const auto num_depth =
-        static_cast<double>(num_depth_frames * (origin_.config.num_codebooks - 1));
-    // What dropout draws depends on the step alone.
-    torch::manual_seed(static_cast<uint64_t>(options_.seed) +
-                       static_cast<uint64_t>(position_.step));
+        static_cast<double>(share.targets.depth_frames * (origin_.config.num_codebooks - 1));
+    // What dropout draws depends on the step and the process alone.
+    torch::manual_seed(static_cast<uint64_t>(options_.seed + position_.step) +
+                       (static_cast<uint64_t>(processes_.rank()) << 32));
     model_->train();
     Totals totals;
-    for (const Batch& batch : batches) {
+    for (const std::vector<Sample>& samples : share.batches) {
+      const Batch batch = MakeBatch(samples, origin_.config);
       LossSums sums;
       {
         const Autocast autocast(options_.bf16);
@@ -258,75 +234,97 @@ class Run {
       }
       totals.Add(sums);
       // Means over the whole step, whatever it is cut into.
-      (sums.backbone / static_cast<double>(num_backbone) + sums.depth_decoder / num_depth)
-          .backward();
+      (sums.backbone / num_codes0 + sums.depth_decoder / num_depth).backward();
     }
+    totals.SumOver(processes_);
+    if (processes_.size() > 1) optimizer_->SumGradients(processes_);
     const double grad_norm = optimizer_->ClipGradients(options_.max_grad_norm);
     if (!std::isfinite(totals.Loss()) || !std::isfinite(grad_norm)) {
-      Fail<Error>(
+      FailTogether(
           "step {}: the loss is {} and the gradients' norm {}; nothing of this step was "
           "kept, try a lower learning_rate or more warmup",
           position_.step + 1, totals.Loss(), grad_norm);
     }
-    last_ = {
-        .step = position_.step + 1,
-        .epoch = static_cast<double>(position_.step + 1) / static_cast<double>(steps_per_epoch_),
-        .grad_norm = grad_norm,
-        .learning_rate = LearningRate(options_, position_.step, num_steps_)};
+    last_ = {.step = position_.step + 1,
+             .epoch = static_cast<double>(position_.step + 1) /
+                      static_cast<double>(sampler_->steps_per_epoch()),
+             .grad_norm = grad_norm,
+             .learning_rate = LearningRate(options_, position_.step, sampler_->num_steps())};
     optimizer_->Step(last_.learning_rate);
     optimizer_->ZeroGrad();
     ++position_.step;
-    frames_ += num_backbone;
-    since_log_.Add(totals);
+    frames_ += share.targets.codes0;
+    position_.since_log.Add(totals);
     seconds_ += SecondsSince(start);
-    if (callbacks_.on_step) callbacks_.on_step(position_.step, num_steps_);
+    if (callbacks_.on_step) callbacks_.on_step(position_.step, sampler_->num_steps());
   }
 
   void Log() {
     last_.frames_per_second = static_cast<double>(frames_) / seconds_;
-    last_.backbone_loss = since_log_.BackboneLoss();
-    last_.depth_decoder_loss = since_log_.DepthDecoderLoss();
-    WriteLine({{"step", last_.step},
-               {"epoch", last_.epoch},
-               {"loss", last_.backbone_loss + last_.depth_decoder_loss},
-               {"backbone_loss", last_.backbone_loss},
-               {"depth_decoder_loss", last_.depth_decoder_loss},
-               {"grad_norm", last_.grad_norm},
-               {"learning_rate", last_.learning_rate},
-               {"frames_per_second", last_.frames_per_second}});
-    if (callbacks_.on_log) callbacks_.on_log(last_);
-    since_log_ = {};
+    last_.backbone_loss = position_.since_log.BackboneLoss();
+    last_.depth_decoder_loss = position_.since_log.DepthDecoderLoss();
+    position_.since_log = {};
     frames_ = 0;
     seconds_ = 0;
+    if (!log_) return;
+    log_->Write({{"step", last_.step},
+                 {"epoch", last_.epoch},
+                 {"loss", last_.backbone_loss + last_.depth_decoder_loss},
+                 {"backbone_loss", last_.backbone_loss},
+                 {"depth_decoder_loss", last_.depth_decoder_loss},
+                 {"grad_norm", last_.grad_norm},
+                 {"learning_rate", last_.learning_rate},
+                 {"frames_per_second", last_.frames_per_second}});
+    if (callbacks_.on_log) callbacks_.on_log(last_);
   }
 
   void Evaluate() {
-    if (eval_samples_.empty()) return;
+    CheckWeights();
+    if (!eval_samples_.empty()) EvaluateLoss();
+    if (!log_) return;
+    if (!spoken_.conversations.empty()) {
+      SpeakSamples(Trained(), *processor_, spoken_, position_.step);
+    }
+    log_->WriteReport(saved_options_);
+  }
+
+  void EvaluateLoss() {
     const torch::NoGradGuard no_grad;
     const Autocast autocast(IsHalf());
     model_->eval();
     const auto size = static_cast<size_t>(options_.per_device_eval_batch_size);
+    const auto each = static_cast<size_t>(processes_.size()) * size;
     Totals totals;
-    for (size_t first = 0; first < eval_samples_.size(); first += size) {
+    for (size_t first = static_cast<size_t>(processes_.rank()) * size; first < eval_samples_.size();
+         first += each) {
       const auto part =
           std::span(eval_samples_).subspan(first, std::min(size, eval_samples_.size() - first));
       totals.Add(model_(MakeBatch(part, origin_.config)));
     }
+    totals.SumOver(processes_);
     if (!std::isfinite(totals.Loss())) {
-      Fail<Error>(
+      FailTogether(
           "step {}: the evaluation loss is {}; the checkpoints before it stay, try a lower "
           "learning_rate",
           position_.step, totals.Loss());
     }
-    WriteLine({{"step", position_.step},
-               {"eval_loss", totals.Loss()},
-               {"eval_backbone_loss", totals.BackboneLoss()},
-               {"eval_depth_decoder_loss", totals.DepthDecoderLoss()}});
     last_evaluation_ = {position_.step, totals.Loss()};
+    if (!log_) return;
+    log_->Write({{"step", position_.step},
+                 {"eval_loss", totals.Loss()},
+                 {"eval_backbone_loss", totals.BackboneLoss()},
+                 {"eval_depth_decoder_loss", totals.DepthDecoderLoss()}});
     if (callbacks_.on_eval) {
       callbacks_.on_eval(position_.step, totals.Loss(), totals.BackboneLoss(),
                          totals.DepthDecoderLoss());
     }
+  }
+
+  // What every process finds at the same time, said once.
+  template <typename... Args>
+  [[noreturn]] void FailTogether(fmt::format_string<Args...> format, Args&&... args) const {
+    if (!processes_.is_first()) throw FirstProcessSays();
+    Fail<Error>(format, std::forward<Args>(args)...);
   }
 
   void Save() {
@@ -336,10 +334,11 @@ class Run {
       position_.best = loss;
       position_.best_step = position_.step;
     }
+    saved_step_ = position_.step;
+    if (!processes_.is_first()) return;
     const auto write = [&](const std::filesystem::path& dir) { Write(dir, std::nullopt); };
     SaveCheckpoint(write, *optimizer_, position_, saved_options_, options_.save_total_limit,
                    request_.output);
-    saved_step_ = position_.step;
     if (callbacks_.on_save) {
       callbacks_.on_save(request_.output / fmt::format("checkpoint-{}", position_.step));
     }
@@ -347,7 +346,7 @@ class Run {
 
   void CheckWeights() const {
     if (IsFinite(model_)) return;
-    Fail<Error>(
+    FailTogether(
         "step {}: weights are not finite, and were not saved; try a lower learning_rate or "
         "more warmup",
         position_.step);
@@ -356,10 +355,11 @@ class Run {
   std::filesystem::path SaveFinal() {
     CheckWeights();
     std::filesystem::path dir = request_.output / (options_.has_adapter() ? "adapter" : "model");
-    const DType stored = first_.tensors->Find("lm_head.weight")->dtype;
+    if (!processes_.is_first()) return dir;
     ReplaceFolder(dir, [&](const std::filesystem::path& next) {
-      Write(next, request_.save_dtype.value_or(stored));
+      Write(next, request_.save_dtype.value_or(StoredType()));
     });
+    log_->WriteReport(saved_options_);
     return dir;
   }
 
@@ -372,49 +372,29 @@ class Run {
     }
   }
 
-  // What an interrupted run wrote after the checkpoint that is resumed did not happen.
-  void OpenMetrics() {
-    const std::filesystem::path file = request_.output / "metrics.jsonl";
-    checkpoint::MakeFolder(request_.output);
-    std::string kept;
-    if (position_.step > 0 && std::filesystem::exists(file)) {
-      std::ifstream old(file);
-      for (std::string line; std::getline(old, line);) {
-        const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-        const bool has_step = json.is_object() && json.contains("step") && json["step"].is_number();
-        if (has_step && json["step"].get<double>() <= static_cast<double>(position_.step)) {
-          kept += line + "\n";
-        }
-      }
-    }
-    WriteFileAtomically(file, kept);
-    metrics_.open(file, std::ios::app);
-  }
-
-  void WriteLine(const Json& line) {
-    metrics_ << line.dump() << std::endl;
-    if (!metrics_) {
-      Fail<FileError>("cannot write {}: is the disk full?",
-                      (request_.output / "metrics.jsonl").string());
-    }
+  // The model as it is now, for the engine.
+  checkpoint::CsmCheckpoint Trained() {
+    if (!options_.has_adapter()) return TrainedCheckpoint(origin_, model_);
+    return checkpoint::WithAdapter(first_, {.dir = {}, .terms = AdapterTerms(model_, options_)});
   }
 
   const TrainRequest& request_;
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
+  Processes& processes_;
   checkpoint::CsmCheckpoint first_, origin_;  // given, and that the run goes on from
   std::optional<CsmProcessor> processor_;
-  std::vector<Sample> samples_, eval_samples_;
+  int num_threads_ = 1;
+  std::optional<StepSampler> sampler_;
+  std::vector<Sample> eval_samples_;
+  SampleRequest spoken_;
   CsmForConditionalGeneration model_{nullptr};
   std::optional<AdamW> optimizer_;
   Json saved_options_;
   Position position_;
-  int64_t steps_per_epoch_ = 0, num_steps_ = 0, saved_step_ = -1;
-  int64_t epoch_ = -1;
-  std::vector<std::vector<size_t>> batches_;  // of that epoch
-  std::ofstream metrics_;
+  int64_t saved_step_ = -1;
+  std::optional<RunLog> log_;  // of the first process
   StepMetrics last_;
-  Totals since_log_;
   std::pair<int64_t, double> last_evaluation_ = {-1, 0};  // step and loss
   int64_t frames_ = 0;
   double seconds_ = 0;  // of training, for these frames
@@ -428,11 +408,28 @@ Json SavedRunOptions(const std::filesystem::path& output) {
   return SavedOptions(*last);
 }
 
+namespace {
+
+// The first process makes folders and fills the cache of codes before the others look.
+TrainResult TrainWith(Processes& processes, const TrainRequest& request,
+                      const TrainCallbacks& callbacks) {
+  if (!processes.is_first()) processes.Wait();
+  Run run(request, callbacks, processes);
+  if (processes.is_first()) processes.Wait();
+  return run.Train();
+}
+
+}  // namespace
+
 TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks) {
+  const std::unique_ptr<Processes> processes = JoinProcesses();
   try {
-    return Run(request, callbacks).Train();
+    if (processes->is_first()) return TrainWith(*processes, request, callbacks);
+    return TrainWith(*processes, request, {.is_cancelled = callbacks.is_cancelled});
   } catch (const Cancelled&) {  // before the first step
-    return {};
+    return {.is_first = processes->is_first()};
+  } catch (const FirstProcessSays&) {
+    return {.is_first = false, .has_failed = true};
   } catch (const c10::Error& error) {
     Fail<Error>("LibTorch: {}", error.what_without_backtrace());
   }

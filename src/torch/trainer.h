@@ -38,28 +38,32 @@ struct StepMetrics {
 };
 
 struct TrainCallbacks {
-  std::function<void(int64_t conversations, int64_t total)> on_encode;
+  /// Audio files; one call at a time, but from any thread.
+  std::function<void(int64_t files, int64_t total)> on_encode;
   std::function<void(const std::string& sentence)> on_note;  ///< what was skipped and why
   std::function<void(int64_t step, int64_t total)> on_step;
   std::function<void(const StepMetrics&)> on_log;
   std::function<void(int64_t step, double loss, double backbone, double depth)> on_eval;
   std::function<void(const std::filesystem::path&)> on_save;
-  /// Asked before each conversation and step; then the run is saved, if it has begun, and ends.
+  /// Asked before each file and step, from any thread; then the run is saved, if it has begun, and
+  /// ends.
   std::function<bool()> is_cancelled;
 };
 
 struct TrainResult {
   int64_t step = 0;
   bool is_complete = false;     ///< false: cancelled
+  bool is_first = true;         ///< of the processes that train together
+  bool has_failed = false;      ///< and the first process says why
   std::filesystem::path model;  ///< or adapter
 };
 
 /// The options that the run in `output` was last saved with. Throws ArgumentError if there is none.
 Json SavedRunOptions(const std::filesystem::path& output);
 
-/// Trains and writes OUTPUT/checkpoint-N, OUTPUT/metrics.jsonl and at the end OUTPUT/model, or with
-/// lora_r OUTPUT/adapter. Throws
-/// Error with what is wrong; checkpoints written before stay.
+/// Trains, perhaps with other processes (processes.h), of which the first writes and calls back:
+/// OUTPUT/checkpoint-N, what run_log.h and spoken_samples.h say, and at the end OUTPUT/model, or
+/// with lora_r OUTPUT/adapter. Throws Error with what is wrong; checkpoints written before stay.
 TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks);
 
 }  // namespace csm::train

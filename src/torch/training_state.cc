@@ -7,7 +7,6 @@
 #include <system_error>
 #include <vector>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
 #include "checkpoint/csm_tensors.h"
 #include "checkpoint/safetensors.h"
@@ -21,8 +20,8 @@ constexpr char kStateFile[] = "trainer_state.json";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 
 // What may not change in a run: what its batches and its model are.
-constexpr std::array<std::string_view, 12> kFixed = {"seed",
-                                                     "per_device_train_batch_size",
+constexpr std::array<std::string_view, 13> kFixed = {"seed",
+                                                     "total_train_batch_size",
                                                      "gradient_accumulation_steps",
                                                      "train_on",
                                                      "depth_decoder_labels_ratio",
@@ -32,7 +31,8 @@ constexpr std::array<std::string_view, 12> kFixed = {"seed",
                                                      "lora_alpha",
                                                      "lora_dropout",
                                                      "lora_target_modules",
-                                                     "data"};
+                                                     "data",
+                                                     "base"};
 
 checkpoint::TensorView ViewOf(const std::string& name, const torch::Tensor& tensor) {
   checkpoint::TensorView view;
@@ -128,6 +128,9 @@ State ReadState(const std::filesystem::path& dir) {
     state.position.step = json.at("step").get<int64_t>();
     state.position.best_step = json.at("best_step").get<int64_t>();
     if (!json.at("best").is_null()) state.position.best = json.at("best").get<double>();
+    const Json& sums = json.at("since_log");
+    state.position.since_log = {sums.at(0).get<double>(), sums.at(1).get<double>(),
+                                sums.at(2).get<int64_t>(), sums.at(3).get<int64_t>()};
     if (dir.filename() != fmt::format("{}{}", kPrefix, state.position.step)) {
       Fail<FormatError>("{} is of step {}", file.string(), state.position.step);
     }
@@ -139,34 +142,21 @@ State ReadState(const std::filesystem::path& dir) {
 
 }  // namespace
 
+checkpoint::CsmCheckpoint TrainedCheckpoint(const checkpoint::CsmCheckpoint& origin,
+                                            CsmForConditionalGeneration& model) {
+  checkpoint::CsmCheckpoint trained = origin;
+  trained.tensors = std::make_shared<TrainedTensors>(origin, model);
+  return trained;
+}
+
 void SaveModel(const checkpoint::CsmCheckpoint& origin, const CsmProcessor& processor,
                CsmForConditionalGeneration& model, std::optional<DType> dtype,
                const std::filesystem::path& dir) {
-  checkpoint::CsmCheckpoint trained = origin;
-  trained.tensors = std::make_shared<TrainedTensors>(origin, model);
-  checkpoint::SaveCsmCheckpoint(trained, dir, dtype.value_or(DType::kF32));
+  checkpoint::SaveCsmCheckpoint(TrainedCheckpoint(origin, model), dir, dtype.value_or(DType::kF32));
   processor.save_pretrained(dir);
 }
 
-void ReplaceFolder(const std::filesystem::path& dir, const ModelWriter& write) {
-  std::filesystem::path next = dir, old = dir;
-  next += ".partial";
-  old += ".old";
-  std::error_code error;
-  std::filesystem::remove_all(next, error);
-  std::filesystem::remove_all(old, error);
-  write(next);
-  if (std::filesystem::exists(dir, error)) std::filesystem::rename(dir, old, error);
-  if (!error) std::filesystem::rename(next, dir, error);
-  if (error) {
-    const std::string reason = error.message();
-    if (!std::filesystem::exists(dir, error)) std::filesystem::rename(old, dir, error);
-    Fail<FileError>("cannot put {} in its place: {}", dir.string(), reason);
-  }
-  std::filesystem::remove_all(old, error);  // what stays only takes room
-}
-
-void SaveCheckpoint(const ModelWriter& write_model, const AdamW& optimizer,
+void SaveCheckpoint(const FolderWriter& write_model, const AdamW& optimizer,
                     const Position& position, const Json& options, int64_t limit,
                     const std::filesystem::path& output) {
   ReplaceFolder(output / fmt::format("{}{}", kPrefix, position.step), [&](const std::filesystem::
@@ -174,6 +164,9 @@ void SaveCheckpoint(const ModelWriter& write_model, const AdamW& optimizer,
     write_model(dir);
     SaveOptimizer(optimizer, dir / kOptimizerFile);
     Json state = {{"step", position.step}, {"best_step", position.best_step}, {"options", options}};
+    const Totals& sums = position.since_log;
+    state["since_log"] = {sums.backbone, sums.depth_decoder, sums.num_backbone,
+                          sums.num_depth_decoder};
     state["best"] = position.best ? Json(*position.best) : Json();
     WriteFileAtomically(dir / kStateFile, state.dump(2) + "\n");
   });

@@ -5,13 +5,14 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 
+#include "base/atomic_file.h"
 #include "base/json.h"
 #include "checkpoint/model_dir.h"
 #include "torch/adamw.h"
 #include "torch/modules.h"
+#include "torch/totals.h"
 
 namespace csm::train {
 
@@ -20,10 +21,8 @@ struct Position {
   int64_t step = 0;            ///< of the optimiser
   std::optional<double> best;  ///< least evaluation loss of a checkpoint
   int64_t best_step = 0;
+  Totals since_log;  ///< losses since the last line of metrics.jsonl
 };
-
-/// Writes the model, or what else is trained, into a folder.
-using ModelWriter = std::function<void(const std::filesystem::path& dir)>;
 
 /// Writes a model folder: the trained parameters in `dtype` (none: f32), everything else as in
 /// `origin`, whose tensors have the names of the parameters.
@@ -31,13 +30,14 @@ void SaveModel(const checkpoint::CsmCheckpoint& origin, const CsmProcessor& proc
                CsmForConditionalGeneration& model, std::optional<DType> dtype,
                const std::filesystem::path& dir);
 
-/// Lets `write` fill a folder beside `dir`, which then takes the place of `dir`. Throws FileError;
-/// then `dir` is as before.
-void ReplaceFolder(const std::filesystem::path& dir, const ModelWriter& write);
+/// `origin` with the model's parameters, in f32: as they are now, or, if they are f32, as they will
+/// be.
+checkpoint::CsmCheckpoint TrainedCheckpoint(const checkpoint::CsmCheckpoint& origin,
+                                            CsmForConditionalGeneration& model);
 
 /// Writes OUTPUT/checkpoint-STEP and removes the oldest beyond `limit` (0: none), but never the
 /// best. Throws FileError; then the checkpoints are as before.
-void SaveCheckpoint(const ModelWriter& write_model, const AdamW& optimizer,
+void SaveCheckpoint(const FolderWriter& write_model, const AdamW& optimizer,
                     const Position& position, const Json& options, int64_t limit,
                     const std::filesystem::path& output);
 

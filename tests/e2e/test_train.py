@@ -17,7 +17,7 @@ with_torch = unittest.skipUnless(HAS_TORCH, "a build without LibTorch")
 class WithoutTorch(CsmTest):
     @unittest.skipIf(HAS_TORCH, "a build with LibTorch")
     def test_one_sentence_names_the_way(self):
-        for arguments in (["eval"], ["eval", "--model", TINY, "--json"], ["train", "--model", TINY], ["merge"]):
+        for arguments in (["eval"], ["eval", "--model", TINY, "--json"], ["train", "--model", TINY], ["merge"], ["init", "--help"]):
             said = self.fails(*arguments)
             self.assertIn("scripts/setup --torch", said)
             self.assertIn("--preset release-torch", said)
@@ -212,8 +212,8 @@ class Train(CsmTest):
         lines.write_text("\n".join(json.dumps(each) for each in (good[0], broken, silent, good[1])) + "\n")
         arguments = ["train", "--model", TINY, "--train-data", lines, "--output", self.out / "run"]
         _, err = self.csm(*arguments, "--max-steps", "1")
-        self.assertIn("conversation 1 left out", err)
-        self.assertIn("conversation 2 left out", err)
+        self.assertIn("talk.jsonl, line 2 left out", err)
+        self.assertIn("talk.jsonl, line 3 left out", err)
         self.assertEqual(load_json(self.out / "run" / "checkpoint-1" / "trainer_state.json")["options"]["data"][:2], "2 ")
         self.assertIn("holds a run already", self.fails(*arguments))
         lines.write_text(json.dumps(good[0]) + "\n{\n")
@@ -296,6 +296,61 @@ class Train(CsmTest):
             self.csm(*self.arguments("one", "--max-steps", "1", "--cache", self.out / "codes"))
             self.assertEqual(codes[0].read_bytes(), good)
 
+    def test_turns_that_are_context(self):
+        """"train": false leaves a turn's audio out, as --train-on last does all but the last."""
+        talks = load_json(TALK)
+        for message in (message for talk in talks for message in talk):
+            for item in message["content"]:
+                if "path" in item:
+                    item["path"] = str(TALK.parent / item["path"])
+        for talk in talks:
+            for message in talk[:-1]:
+                message["train"] = False
+        file = self.out / "talk.json"
+        file.write_text(json.dumps(talks))
+        arguments = ["eval", "--model", TINY, "--json", "--conversation"]
+        expected = self.csm(*arguments, TALK, "--train-on", "last")[0]
+        self.assertEqual(self.csm(*arguments, file)[0], expected)
+        self.assertEqual(self.csm(*arguments, file, "--train-on", "last")[0], expected)
+        self.assertNotEqual(self.csm(*arguments, TALK)[0], expected)
+        for value, word in ((False, "train"), ("no", "train is a string")):
+            for talk in talks:
+                talk[-1]["train"] = value
+            file.write_text(json.dumps(talks))
+            self.assertIn(word, self.fails(*arguments, file))
+
+    def test_gradient_checkpointing(self):
+        """It takes other memory, but gives the same bits; with dropout and autocast too."""
+        for more in ([], ["--lora-r", "2", "--lora-dropout", "0.2", "--bf16"]):
+            lines = []
+            for flag in ([], ["--gradient-checkpointing"]):
+                run = f"run{len(more)}{len(flag)}"
+                self.csm(*self.arguments(run, "--max-steps", "4", "--num-samples", "0", *more, *flag))
+                lines.append([{**line, "frames_per_second": 0} for line in self.metrics(run)])
+            self.assertEqual(lines[0], lines[1])
+
+    def test_options_without_effect(self):
+        for flags in (["--lora-alpha", "8"], ["--eval-steps", "2"]):
+            self.assertIn("no effect", self.fails(*self.arguments("run", *flags), status=2))
+        config = self.out / "options.yml"
+        config.write_text("lora_dropout: 0.1\n")
+        self.assertIn("no effect", self.fails(*self.arguments("run", "--config", config), status=2))
+        self.fails(*self.arguments("run", "--train-on", "first"), status=2)
+
+    def test_options_in_yaml(self):
+        config = self.out / "options.yaml"
+        config.write_text("# of HF's Trainer\nmax_steps: 2\nlearning_rate: 1e-4\nlr_scheduler_type: 'constant'\nbf16: true\n")
+        arguments = ["train", "--model", TINY, "--train-data", TALK, "--logging-steps", "1", "--num-samples", "0"]
+        self.csm(*arguments, "--output", self.out / "run", "--config", config)
+        self.assertEqual([line["learning_rate"] for line in self.metrics("run")], [1e-4, 1e-4])
+        for bad, word in (
+            ("max_steps: '2'", "max_steps"), ("max_steps: [", "line"), ("- a", "object"), ("a: 1\na: 2", "twice"),
+            ("bf16: maybe", "bf16"), ("max_steps:", "null"), ("x: &x [*x]", "nested"), ("? [a]\n: b", "key"),
+        ):  # fmt: skip
+            with self.subTest(bad):
+                config.write_text(bad + "\n")
+                self.assertIn(word, self.fails(*arguments, "--output", self.out / "other", "--config", config))
+
     def test_nothing_to_resume(self):
         self.assertIn("no checkpoint", self.fails(*self.arguments("run", "--resume")))
 
@@ -344,5 +399,49 @@ class Adapter(CsmTest):
         tensors.header[entry.replace("lora_B", "lora_C")] = tensors.header.pop(entry)
         tensors.save(folder / "adapter_model.safetensors")
         self.assertIn("lora_", self.refused(folder))
-        self.csm("quantize", "--model", TINY, "--type", "q8_0", "--output", self.out / "a.gguf")
-        self.assertIn("GGUF", self.refused(self.ADAPTER, self.out / "a.gguf"))
+
+    def test_on_a_quantized_model(self):
+        """The term stays one; what it adds is what it adds to the weights as they were."""
+        file = self.out / "a.gguf"
+        self.csm("quantize", "--model", TINY, "--type", "q8_0", "--output", file)
+        talk = ["--conversation", TINY / "context" / "conversation.json", "--json"]
+
+        def logits(*arguments):
+            return json.loads(self.csm("forward", *talk, "--model", *arguments)[0])["first_logits"][0]
+
+        def distance(a, b):
+            return max(abs(x - y) for x, y in zip(a, b, strict=True))
+
+        plain, adapted = logits(TINY), logits(TINY, "--adapter", self.ADAPTER)
+        quantized, both = logits(file), logits(file, "--adapter", self.ADAPTER)
+        self.assertGreater(distance(plain, adapted), 4 * distance(plain, quantized))
+        # As near as a quantized model of the sums is, where training is built in to make one.
+        if HAS_TORCH:
+            self.csm("merge", "--model", TINY, "--adapter", self.ADAPTER, "--output", self.out / "m")
+            self.csm("quantize", "--model", self.out / "m", "--type", "q8_0", "--output", self.out / "m.gguf")
+            error = distance(adapted, logits(self.out / "m.gguf"))
+            self.assertLess(distance(adapted, both), 1.5 * error + 0.5 * distance(plain, quantized))
+        self.assertLess(distance(adapted, both), 0.2 * distance(plain, adapted))
+        self.codes("--model", file, "--adapter", self.ADAPTER)
+        # A voice belongs to the model that it was made with, adapter included.
+        voice, said = self.out / "a.voice", self.out / "said.json"
+        turns = load_json(TINY / "context" / "conversation.json")[:2]
+        for item in (item for turn in turns for item in turn["content"] if "path" in item):
+            item["path"] = str(TINY / "context" / item["path"])
+        said.write_text(json.dumps(turns))
+        self.csm("voice", "create", "--model", file, "--adapter", self.ADAPTER, "--conversation", said, "--output", voice)
+        arguments = ["generate", "--model", file, "--voice", voice, "--text", "Hi.", "--max-new-tokens", "2", "--codes", "-"]
+        self.csm(*arguments, "--adapter", self.ADAPTER)
+        self.fails(*arguments)
+        # A table is no layer.
+        folder = self.out / "adapter"
+        shutil.copytree(self.ADAPTER, folder)
+        tensors = Safetensors(folder / "adapter_model.safetensors")
+        for part, shape in (("A", [1, 32]), ("B", [304, 1])):
+            begin, end = len(tensors.body), len(tensors.body) + 4 * shape[0] * shape[1]
+            tensors.header[f"base_model.model.embed_text_tokens.lora_{part}.weight"] = {
+                "dtype": "F32", "shape": shape, "data_offsets": [begin, end],
+            }  # fmt: skip
+            tensors.body += b"\0\0\0\x3f" * (shape[0] * shape[1])
+        tensors.save(folder / "adapter_model.safetensors")
+        self.assertIn("embed_text_tokens", self.refused(folder, file))

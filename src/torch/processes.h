@@ -1,0 +1,34 @@
+// The processes that train one model together, each on its share of every batch.
+#ifndef CSM_TORCH_PROCESSES_H_
+#define CSM_TORCH_PROCESSES_H_
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <span>
+
+namespace csm::train {
+
+/// Alone, or joined by MPI. What all must agree on is summed: every process gets the same bits.
+class Processes {
+ public:
+  virtual ~Processes() = default;
+  virtual int rank() const = 0;  ///< 0 says, writes and decides for all
+  virtual int size() const = 0;
+  bool is_first() const { return rank() == 0; }
+
+  /// Each value's sum over all processes, in place. Returns when every process has called it.
+  virtual void Sum(std::span<double> values) = 0;
+  /// The same for a tensor of f32, contiguous, on the CPU.
+  virtual void Sum(const torch::Tensor& values) = 0;
+  /// Returns when every process has called it.
+  virtual void Wait() = 0;
+};
+
+/// By the environment: processes that mpirun started join; otherwise this one is alone. Throws
+/// Error if this build, or what started the processes, does not allow it.
+std::unique_ptr<Processes> JoinProcesses();
+
+}  // namespace csm::train
+
+#endif  // CSM_TORCH_PROCESSES_H_
