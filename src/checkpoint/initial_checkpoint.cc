@@ -62,6 +62,7 @@ class InitialTensors final : public TensorStore {
       : codec_(std::move(codec)), seed_(seed) {
     for (const TensorSpec& spec : CsmTensors(config)) {
       if (config.tie_codebooks_embeddings && spec.name == kBackboneCodeEmbedding) continue;
+      AddFlag(spec.name);
       Entry& entry = entries_[spec.name];
       entry.view = {.name = spec.name, .dtype = DType::kF32, .shape = spec.shape};
       if (codec_ && spec.name.starts_with(kCodecPrefix)) {
@@ -115,6 +116,16 @@ class InitialTensors final : public TensorStore {
     const TensorView* stored = nullptr;  // of the codec's store
     std::vector<float> values;
   };
+
+  // transformers stores beside each codebook that it is there.
+  void AddFlag(const std::string& name) {
+    constexpr std::string_view kSums = "embed_sum";
+    if (!name.ends_with(kSums)) return;
+    const std::string flag = name.substr(0, name.size() - kSums.size()) + "initialized";
+    Entry& entry = entries_[flag];
+    entry.view = {.name = flag, .dtype = DType::kF32, .shape = {1}};
+    entry.beginning = {.constant = 1};
+  }
 
   void Fill(Entry& entry) const {
     if (!entry.values.empty()) return;
