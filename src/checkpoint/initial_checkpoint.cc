@@ -1,5 +1,6 @@
 #include "checkpoint/initial_checkpoint.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <numbers>
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/philox.h"
+#include "base/runtime.h"
 #include "checkpoint/config_reader.h"
 #include "checkpoint/config_writer.h"
 #include "checkpoint/csm_tensors.h"
@@ -20,6 +22,7 @@ namespace {
 
 constexpr double kInitializerRange = 0.02;  // HF's default
 constexpr float kLayerScale = 0.01F;        // of Mimi
+constexpr auto kPi = std::numbers::pi_v<float>;
 
 // How a tensor begins: all of one value, or normal.
 struct Beginning {
@@ -38,18 +41,23 @@ Beginning BeginningOf(const TensorSpec& spec, double range) {
   return {.deviation = std::sqrt(2.0 / static_cast<double>(spec.shape[1] * spec.shape[2]))};
 }
 
-// Pairs of normal numbers from pairs of uniform ones (Box and Muller).
-void FillNormal(uint64_t key, double deviation, std::vector<float>& values) {
-  constexpr double kUnit = 0x1.0p-32;
-  for (size_t i = 0; i < values.size(); i += 4) {
+// Numbers filled by one task: 4 a call of the generator.
+constexpr size_t kPiece = size_t{1} << 18;
+
+// Pairs of normal numbers from pairs of uniform ones (Box and Muller): values[begin, end), the
+// first a multiple of 4.
+void FillNormal(uint64_t key, float deviation, size_t begin, size_t end, float* values) {
+  constexpr float kUnit = 0x1.0p-24F;
+  for (size_t i = begin; i < end; i += 4) {
     const auto words =
         Philox4x32(key, {static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32), 0, 0});
     for (size_t pair = 0; pair < 4; pair += 2) {
-      const double radius = deviation * std::sqrt(-2 * std::log((words[pair] + 0.5) * kUnit));
-      const double angle = 2 * std::numbers::pi * words[pair + 1] * kUnit;
+      const float above_0 = static_cast<float>((words[pair] >> 8) + 1) * kUnit;
+      const float angle = static_cast<float>(words[pair + 1] >> 8) * kUnit * 2 * kPi;
+      const float radius = deviation * std::sqrt(-2 * std::log(above_0));
       const size_t at = i + pair;
-      if (at < values.size()) values[at] = static_cast<float>(radius * std::cos(angle));
-      if (at + 1 < values.size()) values[at + 1] = static_cast<float>(radius * std::sin(angle));
+      if (at < end) values[at] = radius * std::cos(angle);
+      if (at + 1 < end) values[at + 1] = radius * std::sin(angle);
     }
   }
 }
@@ -58,8 +66,8 @@ void FillNormal(uint64_t key, double deviation, std::vector<float>& values) {
 class InitialTensors final : public TensorStore {
  public:
   InitialTensors(const CsmConfig& config, double range, double depth_range,
-                 std::optional<MimiCheckpoint> codec, uint64_t seed)
-      : codec_(std::move(codec)), seed_(seed) {
+                 std::optional<MimiCheckpoint> codec, uint64_t seed, Runtime runtime)
+      : codec_(std::move(codec)), seed_(seed), runtime_(std::move(runtime)) {
     for (const TensorSpec& spec : CsmTensors(config)) {
       if (config.tie_codebooks_embeddings && spec.name == kBackboneCodeEmbedding) continue;
       AddFlag(spec.name);
@@ -105,7 +113,7 @@ class InitialTensors final : public TensorStore {
     const auto whole = entry.view.bytes;
     if (tensor.bytes.data() + tensor.bytes.size() != whole.data() + whole.size()) return;
     entry.view.bytes = {};
-    entry.values = {};
+    entry.values = std::vector<float>();  // not {}, which keeps the memory
   }
   const std::filesystem::path& path() const override { return path_; }
 
@@ -136,7 +144,11 @@ class InitialTensors final : public TensorStore {
     hash.Add(seed_);
     hash.Add(std::as_bytes(std::span<const char>(entry.view.name)));
     if (entry.beginning.deviation > 0) {
-      FillNormal(hash.state(), entry.beginning.deviation, entry.values);
+      const auto deviation = static_cast<float>(entry.beginning.deviation);
+      runtime_.impl()->pool.ParallelFor((count + kPiece - 1) / kPiece, [&](size_t piece) {
+        FillNormal(hash.state(), deviation, piece * kPiece, std::min(count, (piece + 1) * kPiece),
+                   entry.values.data());
+      });
     }
     entry.view.bytes = std::as_bytes(std::span<const float>(entry.values));
   }
@@ -144,6 +156,7 @@ class InitialTensors final : public TensorStore {
   std::filesystem::path path_ = "initial weights";
   std::optional<MimiCheckpoint> codec_;
   uint64_t seed_;
+  Runtime runtime_;
   mutable std::map<std::string, Entry, std::less<>> entries_;
 };
 
@@ -161,7 +174,7 @@ double InitializerRange(const Json& config, const std::string& file) {
 
 CsmCheckpoint MakeInitialCheckpoint(const std::filesystem::path& config,
                                     const std::optional<std::filesystem::path>& codec,
-                                    uint64_t seed) {
+                                    uint64_t seed, const Runtime& runtime) {
   const bool is_folder = std::filesystem::is_directory(config);
   const std::filesystem::path file = is_folder ? config / "config.json" : config;
   Json json = ReadConfigJson(file);
@@ -182,7 +195,7 @@ CsmCheckpoint MakeInitialCheckpoint(const std::filesystem::path& config,
   const Json depth = json.value("depth_decoder_config", Json::object());
   checkpoint.tensors = std::make_shared<InitialTensors>(
       checkpoint.config, InitializerRange(json, file.string()),
-      InitializerRange(depth, file.string()), std::move(trained), seed);
+      InitializerRange(depth, file.string()), std::move(trained), seed, runtime);
   const std::string backbone =
       checkpoint.config.tie_codebooks_embeddings ? kDepthCodeEmbedding : kBackboneCodeEmbedding;
   checkpoint.code_embeddings = {backbone, kDepthCodeEmbedding};

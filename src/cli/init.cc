@@ -4,6 +4,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "checkpoint/config_writer.h"
 #include "checkpoint/initial_checkpoint.h"
 #include "checkpoint/json_file.h"
 #include "cli/field_options.h"
@@ -33,12 +34,21 @@ void CopyTokenizer(const std::filesystem::path& from, const std::filesystem::pat
   }
 }
 
-void CheckVocabulary(const CsmProcessor& processor, const CsmConfig& config,
-                     const std::string& tokenizer) {
-  const int64_t size = processor.tokenizer().vocab_size();
-  if (size <= config.text_vocab_size) return;
-  Fail<ArgumentError>("{} has {} tokens; text_vocab_size in the config is {}, too few for them",
-                      tokenizer, size, config.text_vocab_size);
+// The processor of the model in `dir`, of which the config is there. Throws ArgumentError if the
+// tokenizer does not fit it.
+CsmProcessor ReadProcessor(const std::filesystem::path& dir, const CsmConfig& config,
+                           const std::string& tokenizer) {
+  try {
+    CsmProcessor processor = CsmProcessor::from_pretrained(dir);
+    const int64_t size = processor.tokenizer().vocab_size();
+    if (size > config.text_vocab_size) {
+      Fail<ArgumentError>("it has {} tokens; the config's text_vocab_size is {}, too few", size,
+                          config.text_vocab_size);
+    }
+    return processor;
+  } catch (const Error& error) {
+    Fail<ArgumentError>("tokenizer {} does not fit: {}", tokenizer, error.what());
+  }
 }
 
 int Run(const InitCommand& command) {
@@ -46,13 +56,14 @@ int Run(const InitCommand& command) {
   CheckNewFolder(output);
   std::optional<std::filesystem::path> codec;
   if (!command.codec.empty()) codec = command.codec;
-  const auto initial = checkpoint::MakeInitialCheckpoint(command.config, codec, command.seed);
+  const auto initial =
+      checkpoint::MakeInitialCheckpoint(command.config, codec, command.seed, Runtime());
   ReplaceFolder(output, [&](const std::filesystem::path& dir) {
-    checkpoint::SaveCsmCheckpoint(initial, dir, ParseDType(command.dtype));
+    // The weights, which take long, come last.
+    checkpoint::WriteConfigJson(dir, "config.json", checkpoint::ToJson(initial.config));
     CopyTokenizer(command.tokenizer, dir);
-    const CsmProcessor processor = CsmProcessor::from_pretrained(dir);
-    CheckVocabulary(processor, initial.config, command.tokenizer);
-    processor.save_pretrained(dir);
+    ReadProcessor(dir, initial.config, command.tokenizer).save_pretrained(dir);
+    checkpoint::SaveCsmCheckpoint(initial, dir, ParseDType(command.dtype));
   });
   Say("{} is a checkpoint to be trained, with random weights", output.string());
   if (!codec) {

@@ -73,6 +73,7 @@ class Init(CsmTest):
             (self.arguments("m", config=self.out / "wild.json"), "initializer_range"),
             (self.arguments("m", config=self.out / "none.json"), "none.json"),
             (self.arguments("m", tokenizer=self.out), "tokenizer.json"),
+            (self.arguments("m", tokenizer=GOLDENS / "tokenizer" / "none.json"), "none.json"),
             (self.arguments("m", "--codec", self.out), "config.json"),
             (self.arguments("m", "--codec", TINY, config=GOLDENS / "untied-biased", tokenizer=TINY), "num_codebooks"),
             (self.arguments("."), "not empty"),
