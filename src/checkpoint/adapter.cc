@@ -263,6 +263,13 @@ void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& setti
   WriteFileAtomically(dir / kConfigFile, config.dump(2) + "\n");
 }
 
+void CopyAdapter(const std::filesystem::path& from, const std::filesystem::path& to) {
+  MakeFolder(to);
+  for (const char* name : {kAdapterTensors, kConfigFile}) {
+    WriteFileAtomically(to / name, ReadFile(from / name));
+  }
+}
+
 CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter, SumType type) {
   for (const auto& [name, term] : adapter.terms) {
     const TensorView* tensor = checkpoint.tensors->Find(name);

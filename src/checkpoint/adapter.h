@@ -40,6 +40,9 @@ Adapter ReadAdapter(const std::filesystem::path& dir);
 void WriteAdapter(const std::filesystem::path& dir, const AdapterSettings& settings,
                   const std::map<std::string, LowRank, std::less<>>& terms);
 
+/// Copies the two files of an adapter folder into a new one. Throws FileError.
+void CopyAdapter(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// Of the sums: f32, or that of the stored matrix.
 enum class SumType { kF32, kStored };
 

@@ -23,8 +23,8 @@ struct EvalCommand {
 int Run(EvalCommand& command) {
   command.options.num_threads = command.model.Threads().num_threads();
   command.options.train_on = train::ParseTrainOn(command.train_on);
-  const train::EvalResult result = train::Evaluate(
-      command.model.Dir(), load_conversations(command.conversation), command.options);
+  const train::EvalResult result =
+      train::Evaluate(command.model.Dir(), command.conversation, command.options);
   if (!std::isfinite(result.loss())) {
     Fail<Error>("the loss is not finite; the model's weights are not sound");
   }
@@ -53,9 +53,13 @@ void AddEval(CLI::App& app, Action& action) {
   command->model.AddModelTo(*sub);
   sub->add_option("--conversation", command->conversation,
                   "Conversation in Hugging Face's chat form, or a list of them, as\n"
-                  "JSON; a list is one batch: means over all its positions")
-      ->type_name("FILE")
+                  "JSON, or any other data that csm train takes; several are one\n"
+                  "batch: means over all their positions")
+      ->type_name("PATH")
       ->required();
+  sub->add_option("--adapter", command->options.adapter,
+                  "LoRA adapter in the peft package's format, added to the weights")
+      ->type_name("DIR");
   sub->add_option("--train-on", command->train_on,
                   "Turns whose audio counts: all of them (the default), or the last\n"
                   "with the others as context")

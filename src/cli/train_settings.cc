@@ -36,6 +36,9 @@ constexpr std::array kHelp = {
               "Optimiser (AdamW)"},
     FieldHelp{"logging_steps", "N", "Steps from line to line of metrics.jsonl", "Run"},
     FieldHelp{"eval_steps", "N", "Steps from evaluation to evaluation; 0: with checkpoints", "Run"},
+    FieldHelp{"eval_on_start", "", "Evaluate, and speak samples, before the first step too", "Run"},
+    FieldHelp{"load_best_model_at_end", "",
+              "The result is the best checkpoint by evaluation loss, not the last", "Run"},
     FieldHelp{"save_steps", "N", "Steps from checkpoint to checkpoint", "Run"},
     FieldHelp{"save_total_limit", "N", "Checkpoints kept, the best one among them; 0: all", "Run"},
     FieldHelp{"seed", "N", "Of all that is drawn: order, frames, an adapter's beginning, dropout",
@@ -103,7 +106,7 @@ void CheckEffect(const Json& given, const train::TrainOptions& options, bool eva
       throw UsageError(fmt::format("{} has no effect without lora_r", name));
     }
   }
-  for (const char* name : {"eval_steps", "per_device_eval_batch_size"}) {
+  for (const char* name : {"eval_steps", "per_device_eval_batch_size", "load_best_model_at_end"}) {
     if (given.contains(name) && !evaluates) {
       throw UsageError(fmt::format("{} has no effect without --eval-data", name));
     }

@@ -2,30 +2,52 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <utility>
+#include <vector>
+
 #include "base/error.h"
 #include "checkpoint/model_dir.h"
+#include "torch/dataset_files.h"
 #include "torch/parameters.h"
 #include "torch/samples.h"
+#include "torch/totals.h"
 
 namespace csm::train {
 namespace {
 
-EvalResult Compute(const std::filesystem::path& path, std::span<const Conversation> conversations,
+constexpr size_t kRowsAtOnce = 8;
+
+EvalResult Compute(const std::filesystem::path& path, const std::filesystem::path& data,
                    const EvalOptions& options) {
-  const checkpoint::CsmCheckpoint checkpoint = checkpoint::OpenCsmCheckpoint(path);
+  const checkpoint::CsmCheckpoint checkpoint = checkpoint::OpenCsmCheckpoint(path, options.adapter);
   const Runtime runtime(options.num_threads);
   at::set_num_threads(runtime.num_threads());
+  std::vector<Conversation> conversations;
+  for (PlacedConversation& each : ReadDatasetFiles(data)) {
+    conversations.push_back(std::move(each.conversation));
+  }
   const std::vector<Sample> samples = MakeSamples(
       conversations, CsmProcessor::from_pretrained(checkpoint.dir),
       MimiModel::from_pretrained(checkpoint.dir, {.runtime = runtime}), checkpoint.config, options);
-  const Batch batch = MakeBatch(samples, checkpoint.config);
+  NumTargets targets;
+  for (const Sample& sample : samples) targets.Add(CountTargets(sample));
+  const auto num_codes0 = static_cast<double>(targets.codes0);
+  const auto num_depth =
+      static_cast<double>(targets.depth_frames * (checkpoint.config.num_codebooks - 1));
   CsmForConditionalGeneration model = LoadModel(checkpoint);
   const torch::AutoGradMode grad_mode(options.grad_norms);
-  const LossSums sums = model(batch);
-  EvalResult result{.backbone_loss = sums.BackboneLoss().item<double>(),
-                    .depth_decoder_loss = sums.DepthDecoderLoss().item<double>()};
-  if (!options.grad_norms) return result;
-  (sums.BackboneLoss() + sums.DepthDecoderLoss()).backward();
+  Totals totals;
+  for (size_t first = 0; first < samples.size(); first += kRowsAtOnce) {
+    const auto part =
+        std::span(samples).subspan(first, std::min(kRowsAtOnce, samples.size() - first));
+    const LossSums sums = model(MakeBatch(part, checkpoint.config));
+    totals.Add(sums);
+    if (!options.grad_norms) continue;
+    (sums.backbone / num_codes0 + sums.depth_decoder / num_depth).backward();
+  }
+  EvalResult result{.backbone_loss = totals.BackboneLoss(),
+                    .depth_decoder_loss = totals.DepthDecoderLoss()};
   for (const auto& item : model->named_parameters()) {
     if (item.value().grad().defined()) {
       result.grad_norms[item.key()] = item.value().grad().norm().item<double>();
@@ -36,10 +58,10 @@ EvalResult Compute(const std::filesystem::path& path, std::span<const Conversati
 
 }  // namespace
 
-EvalResult Evaluate(const std::filesystem::path& path, std::span<const Conversation> conversations,
+EvalResult Evaluate(const std::filesystem::path& path, const std::filesystem::path& data,
                     const EvalOptions& options) {
   try {
-    return Compute(path, conversations, options);
+    return Compute(path, data, options);
   } catch (const c10::Error& error) {
     Fail<Error>("LibTorch: {}", error.what_without_backtrace());
   }

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,7 @@ struct EvalOptions {
   TrainOn train_on = TrainOn::kAll;
   bool grad_norms = false;
   bool parse_special = false;
+  std::optional<std::filesystem::path> adapter = {};  ///< LoRA, added to the weights
   int num_threads = 0;  ///< 0: one per physical core that this process may use
 };
 
@@ -34,9 +36,10 @@ struct EvalResult {
   double loss() const { return backbone_loss + depth_decoder_loss; }
 };
 
-/// The losses of all conversations as one batch, in f32. Throws ArgumentError if a conversation has
-/// no audio to learn.
-EvalResult Evaluate(const std::filesystem::path& model, std::span<const Conversation> conversations,
+/// The losses of all conversations in a file (dataset_files.h), in f32: means over all their
+/// positions, as if they were one batch. Throws FileError, FormatError; ArgumentError if a
+/// conversation has no audio to learn.
+EvalResult Evaluate(const std::filesystem::path& model, const std::filesystem::path& data,
                     const EvalOptions& options);
 
 }  // namespace csm::train

@@ -28,8 +28,10 @@ struct TrainOptions {
   double max_grad_norm = 1;  ///< 0: gradients are not clipped
   int64_t logging_steps = 10;
   int64_t eval_steps = 0;  ///< 0: with every checkpoint
+  bool eval_on_start = false;
   int64_t save_steps = 500;
   int64_t save_total_limit = 2;  ///< 0: all are kept
+  bool load_best_model_at_end = false;
   int64_t seed = 42;
   int64_t num_samples = 2;              ///< sentences spoken at each evaluation
   bool bf16 = false;                    ///< autocast; weights and optimiser stay in f32
@@ -60,8 +62,10 @@ struct TrainOptions {
     visit("max_grad_norm", self.max_grad_norm);
     visit("logging_steps", self.logging_steps);
     visit("eval_steps", self.eval_steps);
+    visit("eval_on_start", self.eval_on_start);
     visit("save_steps", self.save_steps);
     visit("save_total_limit", self.save_total_limit);
+    visit("load_best_model_at_end", self.load_best_model_at_end);
     visit("seed", self.seed);
     visit("num_samples", self.num_samples);
     visit("bf16", self.bf16);

@@ -132,6 +132,7 @@ class Run {
   }
 
   TrainResult Train() {
+    if (options_.eval_on_start && position_.step == 0) Evaluate();
     while (position_.step < sampler_->num_steps()) {
       if (IsCancelled()) {
         if (position_.step > 0 && saved_step_ != position_.step) Save();
@@ -356,8 +357,11 @@ class Run {
     CheckWeights();
     std::filesystem::path dir = request_.output / (options_.has_adapter() ? "adapter" : "model");
     if (!processes_.is_first()) return dir;
+    const DType dtype = request_.save_dtype.value_or(StoredType());
+    const bool is_last = !options_.load_best_model_at_end || !position_.best ||
+                         position_.best_step == position_.step;
     ReplaceFolder(dir, [&](const std::filesystem::path& next) {
-      Write(next, request_.save_dtype.value_or(StoredType()));
+      is_last ? Write(next, dtype) : WriteBest(next, dtype);
     });
     log_->WriteReport(saved_options_);
     return dir;
@@ -370,6 +374,16 @@ class Run {
     } else {
       SaveModel(origin_, *processor_, model_, dtype, dir);
     }
+  }
+
+  // The same, of the best checkpoint.
+  void WriteBest(const std::filesystem::path& dir, DType dtype) const {
+    const auto best = request_.output / fmt::format("checkpoint-{}", position_.best_step);
+    if (options_.has_adapter()) return checkpoint::CopyAdapter(best, dir);
+    checkpoint::CsmCheckpoint model = checkpoint::OpenCsmCheckpoint(best);
+    model.dir = first_.dir;
+    checkpoint::SaveCsmCheckpoint(model, dir, dtype);
+    processor_->save_pretrained(dir);
   }
 
   // The model as it is now, for the engine.

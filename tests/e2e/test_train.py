@@ -296,6 +296,35 @@ class Train(CsmTest):
             self.csm(*self.arguments("one", "--max-steps", "1", "--cache", self.out / "codes"))
             self.assertEqual(codes[0].read_bytes(), good)
 
+    def test_the_best_is_the_result(self):
+        for kind, more in (("model", ["--dtype", "f32"]), ("adapter", ["--lora-r", "2"])):
+            more = [*more, "--max-steps", "3", "--save-steps", "1", "--eval-data", TALK, "--num-samples", "0"]
+            more += ["--load-best-model-at-end", "--eval-on-start", "--lr-scheduler-type", "constant"]
+            self.csm(*self.arguments(kind, *more, rate="3"))  # it only gets worse
+            evaluations = [(line["step"], line["eval_loss"]) for line in self.metrics(kind) if "eval_loss" in line]
+            self.assertEqual([step for step, _ in evaluations], [0, 1, 2, 3])
+            best, loss = min(evaluations[1:], key=lambda e: e[1])
+            self.assertNotEqual(best, 3)
+            result = self.out / kind / kind
+            model = ["--model", result] if kind == "model" else ["--model", TINY, "--adapter", result]
+            actual = json.loads(self.csm("eval", *model, "--conversation", TALK, "--json")[0])["loss"]
+            self.assertAlmostEqual(actual, loss, delta=1e-4 * loss)
+
+    def test_eval_takes_what_train_takes(self):
+        """More conversations than go through at once: means over all their positions."""
+        talks = load_json(TALK)
+        for message in (message for talk in talks for message in talk):
+            for item in message["content"]:
+                if "path" in item:
+                    item["path"] = str(TALK.parent / item["path"])
+        file = self.out / "talk.jsonl"
+        file.write_text("".join(json.dumps(talk) + "\n" for talk in talks * 7))
+        arguments = ["eval", "--model", TINY, "--json", "--grad-norms", "--conversation"]
+        many, once = (json.loads(self.csm(*arguments, data)[0]) for data in (file, TALK))
+        self.assertAlmostEqual(many["loss"], once["loss"], delta=1e-5 * once["loss"])
+        for name, norm in once["grad_norms"].items():
+            self.assertAlmostEqual(many["grad_norms"][name], norm, delta=1e-4 * norm + 1e-7)
+
     def test_turns_that_are_context(self):
         """"train": false leaves a turn's audio out, as --train-on last does all but the last."""
         talks = load_json(TALK)
