@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <random>
@@ -50,6 +51,55 @@ std::filesystem::path MakeTemporary(const std::filesystem::path& target) {
   return path;
 }
 
+// A name that is not taken yet, in `folder`; what stands there in the end is removed.
+class TemporaryName {
+ public:
+  explicit TemporaryName(const std::filesystem::path& folder) {
+    std::random_device random;
+    std::error_code error;
+    do {
+      path_ = folder / fmt::format(".csm-{:08x}", random());
+    } while (std::filesystem::exists(std::filesystem::symlink_status(path_, error)));
+  }
+  ~TemporaryName() {
+    std::error_code ignored;  // what stays only takes room
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryName(const TemporaryName&) = delete;
+  TemporaryName& operator=(const TemporaryName&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+void Rename(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code error;
+  std::filesystem::rename(from, to, error);
+  if (error) Fail<FileError>("cannot put {} in its place: {}", to.string(), error.message());
+}
+
+// Into an empty folder, which stays the one that a shell may stand in, or a disk be mounted on.
+void MoveEntries(const std::filesystem::path& from, const std::filesystem::path& to) {
+  for (const auto& entry : std::filesystem::directory_iterator(from)) {
+    Rename(entry.path(), to / entry.path().filename());
+  }
+}
+
+// What was at `to` is at `from` then.
+void Exchange(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return;
+  // Some file systems cannot: there is a moment without a folder.
+  const TemporaryName old(to.parent_path());
+  Rename(to, old.path());
+  std::error_code error;
+  std::filesystem::rename(from, to, error);
+  if (!error) return;
+  std::error_code ignored;
+  std::filesystem::rename(old.path(), to, ignored);
+  Fail<FileError>("cannot put {} in its place: {}", to.string(), error.message());
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path target) : target_(FollowLinks(std::move(target))) {
@@ -92,28 +142,22 @@ void WriteFileAtomically(const std::filesystem::path& target, std::string_view c
   file.Commit();
 }
 
-void ReplaceFolder(std::filesystem::path dir, const FolderWriter& write) {
-  if (!dir.has_filename()) dir = dir.parent_path();  // "DIR/"
-  std::filesystem::path next = dir, old = dir;
-  next += ".partial";
-  old += ".old";
+void ReplaceFolder(const std::filesystem::path& path, const FolderWriter& write) {
   std::error_code error;
-  std::filesystem::remove_all(next, error);
-  std::filesystem::remove_all(old, error);
-  try {
-    write(next);
-  } catch (...) {
-    std::filesystem::remove_all(next, error);
-    throw;
+  // Links are followed, "." and "DIR/" become names.
+  const std::filesystem::path dir = std::filesystem::weakly_canonical(path, error);
+  if (error) Fail<FileError>("cannot write {}: {}", path.string(), error.message());
+  const bool is_there = std::filesystem::exists(dir, error);
+  const bool is_empty = is_there && std::filesystem::is_empty(dir, error);
+  const TemporaryName next(is_empty ? dir : dir.parent_path());
+  write(next.path());
+  if (is_empty) {
+    MoveEntries(next.path(), dir);
+  } else if (!is_there) {
+    Rename(next.path(), dir);
+  } else {
+    Exchange(next.path(), dir);
   }
-  if (std::filesystem::exists(dir, error)) std::filesystem::rename(dir, old, error);
-  if (!error) std::filesystem::rename(next, dir, error);
-  if (error) {
-    const std::string reason = error.message();
-    if (!std::filesystem::exists(dir, error)) std::filesystem::rename(old, dir, error);
-    Fail<FileError>("cannot put {} in its place: {}", dir.string(), reason);
-  }
-  std::filesystem::remove_all(old, error);  // what stays only takes room
 }
 
 std::string ReadFile(const std::filesystem::path& path, size_t max_bytes) {

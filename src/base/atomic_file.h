@@ -39,9 +39,9 @@ void WriteFileAtomically(const std::filesystem::path& target, std::string_view c
 /// Writes files into a folder.
 using FolderWriter = std::function<void(const std::filesystem::path& folder)>;
 
-/// Lets `write` fill the folder DIR.partial, which then takes the place of `dir`. Throws FileError,
-/// or what `write` throws; then `dir` is as before.
-void ReplaceFolder(std::filesystem::path dir, const FolderWriter& write);
+/// Lets `write` make a folder beside `dir` (in it, if it is empty), which then takes its place. A
+/// link is followed. Throws FileError, or what `write` throws; then `dir` is as before.
+void ReplaceFolder(const std::filesystem::path& dir, const FolderWriter& write);
 
 /// The whole content of a file. Throws FileError; also if it is larger than `max_bytes`.
 std::string ReadFile(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);

@@ -23,7 +23,9 @@ namespace csm {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 class FilesTest : public ::testing::Test {
  protected:
@@ -150,20 +152,33 @@ TEST_F(FilesTest, FoldersAreReplacedWholeOrNotAtAll) {
       WriteFileAtomically(to / name, "x");
     };
   };
+  const auto names = [&](const std::filesystem::path& folder) {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      found.push_back(entry.path().filename().string());
+    }
+    return found;
+  };
+  for (const char* neighbour : {"folder.old", "folder.partial"}) write("x")(dir_ / neighbour);
   ReplaceFolder(dir, write("a"));
+  EXPECT_THAT(names(dir), ElementsAre("a"));
   ReplaceFolder(dir / "", write("b"));  // "folder/"
-  EXPECT_FALSE(std::filesystem::exists(dir / "a"));
-  EXPECT_TRUE(std::filesystem::exists(dir / "b"));
+  EXPECT_THAT(names(dir), ElementsAre("b"));
   EXPECT_THROW(ReplaceFolder(dir,
                              [&](const std::filesystem::path& to) {
                                write("c")(to);
                                throw FileError("full");
                              }),
                FileError);
-  EXPECT_TRUE(std::filesystem::exists(dir / "b"));
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.parent_path()),
-                          std::filesystem::directory_iterator()),
-            1);
+  EXPECT_THAT(names(dir), ElementsAre("b"));
+  std::filesystem::create_directory_symlink(dir, dir_ / "link");
+  ReplaceFolder(dir_ / "link", write("d"));
+  EXPECT_THAT(names(dir), ElementsAre("d"));
+  std::filesystem::create_directory(dir_ / "empty");
+  ReplaceFolder(dir_ / "empty", write("e"));
+  EXPECT_THAT(names(dir_ / "empty"), ElementsAre("e"));
+  EXPECT_THAT(names(dir_),
+              UnorderedElementsAre("folder", "folder.old", "folder.partial", "link", "empty"));
 }
 
 TEST_F(FilesTest, ReadFileLimitsSize) {

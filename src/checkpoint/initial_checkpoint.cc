@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <mutex>
 #include <numbers>
 #include <string>
 #include <vector>
@@ -92,6 +93,7 @@ class InitialTensors final : public TensorStore {
   const TensorView* Find(std::string_view name) const override {
     const auto found = entries_.find(name);
     if (found == entries_.end()) return nullptr;
+    const std::lock_guard lock(mutex_);
     if (found->second.stored == nullptr) Fill(found->second);
     return &found->second.view;
   }
@@ -110,6 +112,7 @@ class InitialTensors final : public TensorStore {
       part.bytes = tensor.bytes;
       return codec_->tensors->Release(part);
     }
+    const std::lock_guard lock(mutex_);
     const auto whole = entry.view.bytes;
     if (tensor.bytes.data() + tensor.bytes.size() != whole.data() + whole.size()) return;
     entry.view.bytes = {};
@@ -157,6 +160,7 @@ class InitialTensors final : public TensorStore {
   std::optional<MimiCheckpoint> codec_;
   uint64_t seed_;
   Runtime runtime_;
+  mutable std::mutex mutex_;
   mutable std::map<std::string, Entry, std::less<>> entries_;
 };
 
@@ -185,8 +189,9 @@ CsmCheckpoint MakeInitialCheckpoint(const std::filesystem::path& config,
   }
   CsmCheckpoint checkpoint;
   // Other files of the folder, and keys that are unknown here, go into what is saved.
-  if (file.filename() == "config.json") checkpoint.dir = file.parent_path();
-  if (checkpoint.dir.empty() && !file.has_parent_path()) checkpoint.dir = ".";
+  if (file.filename() == "config.json") {
+    checkpoint.dir = file.has_parent_path() ? file.parent_path() : ".";
+  }
   checkpoint.config = ParseCsmConfig(json, file.string());
   if (!checkpoint.dir.empty()) {
     checkpoint.generation_config =

@@ -73,6 +73,7 @@ void AddEval(CLI::App& app, Action& action) {
                 R"(Print {"loss": …, "backbone_loss": …, "depth_decoder_loss": …,)"
                 "\n"
                 R"("grad_norms": {tensor: norm}})");
+  AddDeviceTo(*sub, command->options.device);
   command->model.AddThreadsTo(*sub);
   sub->callback([command, &action] { action = [command] { return Run(*command); }; });
 }

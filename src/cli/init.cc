@@ -79,7 +79,8 @@ void AddInit(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("init", "Write a checkpoint of random weights, to be trained");
   sub->add_option("--config", command->config,
                   "config.json in Hugging Face's form, or the folder of one: the\n"
-                  "model's sizes; generation_config.json beside it is taken along")
+                  "model's sizes; generation_config.json beside a config.json is\n"
+                  "taken along")
       ->type_name("PATH")
       ->required();
   sub->add_option("--tokenizer", command->tokenizer,

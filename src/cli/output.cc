@@ -91,8 +91,11 @@ void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
 
 void CheckNewFolder(const std::filesystem::path& dir) {
   std::error_code error;
-  if (!std::filesystem::exists(dir, error) || std::filesystem::is_empty(dir, error)) return;
-  Fail<FileError>("{} exists and is not empty: choose another folder", dir.string());
+  if (!std::filesystem::exists(dir, error)) return;
+  const bool is_folder = std::filesystem::is_directory(dir, error);
+  if (is_folder && std::filesystem::is_empty(dir, error)) return;
+  Fail<FileError>("{} exists and is {}: choose another folder", dir.string(),
+                  is_folder ? "not empty" : "a file");
 }
 
 void ReportAudio(std::string_view target, int64_t num_samples, int sampling_rate,

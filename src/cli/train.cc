@@ -90,6 +90,9 @@ int Run(TrainCommand& command) {
   train::TrainRequest& request = command.request;
   request.options = command.settings.Read(
       request.resume ? train::SavedRunOptions(command.output) : Json(), !command.eval_data.empty());
+  if (!command.dtype.empty() && request.options.has_adapter()) {
+    throw UsageError("--dtype has no effect with lora_r: an adapter is f32");
+  }
   request.model = command.model.Dir();
   request.train_data = command.train_data;
   request.eval_data = command.eval_data;
@@ -137,6 +140,7 @@ void AddTrain(CLI::App& app, Action& action) {
   AddTypeTo(*sub, "--dtype", command->dtype, {"f32", "f16", "bf16"},
             "Type of the final model's matrices (default: as in --model)");
   sub->add_flag("--quiet", command->quiet, "Say nothing of progress, losses and checkpoints");
+  AddDeviceTo(*sub, command->request.device);
   command->model.AddThreadsTo(*sub);
   command->settings.AddTo(*sub);
   sub->callback([command, &action] { action = [command] { return Run(*command); }; });

@@ -1,6 +1,7 @@
 #include "cli/train_settings.h"
 
 #include <array>
+#include <initializer_list>
 #include <set>
 
 #include "base/error.h"
@@ -101,16 +102,24 @@ Json ParseOptionsFile(const std::filesystem::path& file) {
 
 // What was asked for should do something.
 void CheckEffect(const Json& given, const train::TrainOptions& options, bool evaluates) {
-  for (const char* name : {"lora_alpha", "lora_dropout", "lora_target_modules"}) {
-    if (given.contains(name) && !options.has_adapter()) {
-      throw UsageError(fmt::format("{} has no effect without lora_r", name));
+  const auto refuse = [&](std::initializer_list<const char*> names, bool has_no_effect,
+                          std::string_view reason) {
+    for (const char* name : names) {
+      if (has_no_effect && given.contains(name)) {
+        throw UsageError(fmt::format("{} has no effect {}", name, reason));
+      }
     }
-  }
-  for (const char* name : {"eval_steps", "per_device_eval_batch_size", "load_best_model_at_end"}) {
-    if (given.contains(name) && !evaluates) {
-      throw UsageError(fmt::format("{} has no effect without --eval-data", name));
-    }
-  }
+  };
+  refuse({"lora_alpha", "lora_dropout", "lora_target_modules"}, !options.has_adapter(),
+         "without lora_r");
+  refuse({"eval_steps", "per_device_eval_batch_size", "load_best_model_at_end"}, !evaluates,
+         "without --eval-data");
+  refuse({"eval_on_start"}, !evaluates && options.num_samples == 0,
+         "without --eval-data and with num_samples 0");
+  refuse({"warmup_ratio", "warmup_steps"}, options.lr_scheduler_type == "constant",
+         "with the schedule constant; there is constant_with_warmup");
+  refuse({"warmup_ratio"}, options.warmup_steps > 0, "beside warmup_steps");
+  refuse({"num_train_epochs"}, options.max_steps > 0, "beside max_steps");
 }
 
 }  // namespace

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 
@@ -49,12 +51,17 @@ void ExecTrainingProgram(char** argv) {
 
 void AddTrainingProgram(CLI::App& app, Action& action) {
   const bool is_there = access(TrainingProgram().c_str(), X_OK) == 0;
+  const int problem = errno;  // of ExecTrainingProgram
   for (const auto& [name, description] : kCommands) {
     CLI::App* command =
         app.add_subcommand(name, is_there ? description : "Training: not in this build");
     command->allow_extras();
-    command->callback([&action, command = name] {
-      action = [command]() -> int {
+    command->set_help_flag();
+    command->callback([&action, is_there, problem, command = name] {
+      action = [is_there, problem, command]() -> int {
+        if (is_there) {
+          Fail<Error>("{} cannot be run: {}", TrainingProgram().string(), std::strerror(problem));
+        }
         Fail<Error>(
             "{} is not in this build: run scripts/setup --torch, then cmake --preset "
             "release-torch && cmake --build --preset release-torch, and take "

@@ -31,7 +31,8 @@ void SetLabels(const PromptTokens& tokens, double ratio, uint64_t seed,
       const int32_t id = row.input_ids[i];
       if (id != tokens.audio && id != tokens.audio_eos) continue;
       const bool is_learnt = learnt.empty() || clip >= learnt[r].size() || learnt[r][clip];
-      if (id == tokens.audio_eos) ++clip;
+      // One that a text holds ends no clip.
+      if (id == tokens.audio_eos && i > 0 && row.input_ids[i - 1] == tokens.audio) ++clip;
       if (!is_learnt) continue;
       row.labels[i] = id;
       if (id == tokens.audio) draws.push_back({UniformAt(seed, r, frame++, 0), &row.labels[i]});

@@ -46,26 +46,30 @@ void AdamW::SumGradients(Processes& processes) {
   for (Item& item : items_) {
     torch::Tensor& gradient = item.parameter.mutable_grad();
     // A process without a row in this step has none.
-    gradient = gradient.defined() ? gradient.contiguous() : torch::zeros_like(item.parameter);
-    processes.Sum(gradient);
+    if (!gradient.defined()) gradient = torch::zeros_like(item.parameter);
+    const torch::Tensor sum =
+        gradient.to(torch::kCPU).contiguous();  // the gradient itself if it may
+    processes.Sum(sum);
+    gradient.copy_(sum);
   }
 }
 
-double AdamW::ClipGradients(double max_norm) {
+double AdamW::GradientNorm() const {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> norms;
   for (const Item& item : items_) {
     if (item.parameter.grad().defined()) norms.push_back(item.parameter.grad().norm());
   }
-  if (norms.empty()) return 0;
-  const auto total = torch::stack(norms).norm().item<double>();
-  const double scale = max_norm / (total + 1e-6);  // as torch's clip_grad_norm_
-  if (max_norm > 0 && scale < 1) {
-    for (Item& item : items_) {
-      if (item.parameter.grad().defined()) item.parameter.mutable_grad().mul_(scale);
-    }
+  return norms.empty() ? 0 : torch::stack(norms).norm().item<double>();
+}
+
+void AdamW::ClipGradients(double max_norm, double norm) {
+  const torch::NoGradGuard no_grad;
+  const double scale = max_norm / (norm + 1e-6);  // as torch's clip_grad_norm_
+  if (max_norm <= 0 || scale >= 1) return;
+  for (Item& item : items_) {
+    if (item.parameter.grad().defined()) item.parameter.mutable_grad().mul_(scale);
   }
-  return total;
 }
 
 std::vector<std::pair<std::string, torch::Tensor>> AdamW::State() const {

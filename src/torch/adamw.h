@@ -23,8 +23,10 @@ class AdamW {
   void ZeroGrad();
   /// Each gradient becomes the sum of all processes' gradients.
   void SumGradients(Processes& processes);
-  /// The norm of all gradients together, which are scaled to max_norm if it is larger; 0: never.
-  double ClipGradients(double max_norm);
+  /// Of all gradients together.
+  double GradientNorm() const;
+  /// Scales gradients, whose norm is `norm`, to max_norm if it is larger; 0: never.
+  void ClipGradients(double max_norm, double norm);
 
   /// Every tensor of the state by name: exp_avg.NAME, exp_avg_sq.NAME, step.NAME.
   std::vector<std::pair<std::string, torch::Tensor>> State() const;

@@ -9,20 +9,21 @@ namespace csm::train {
 /// Products in bf16 while it lives; what must be exact (norms, losses) stays in f32.
 class Autocast {
  public:
-  explicit Autocast(bool enabled) : was_enabled_(IsEnabled()) {
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::set_autocast_enabled(at::kCPU, enabled);
+  Autocast(bool enabled, at::DeviceType device) : device_(device), was_enabled_(IsEnabled(device)) {
+    at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device, enabled);
   }
   ~Autocast() {
     at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, was_enabled_);
+    at::autocast::set_autocast_enabled(device_, was_enabled_);
   }
   Autocast(const Autocast&) = delete;
   Autocast& operator=(const Autocast&) = delete;
 
-  static bool IsEnabled() { return at::autocast::is_autocast_enabled(at::kCPU); }
+  static bool IsEnabled(at::DeviceType device) { return at::autocast::is_autocast_enabled(device); }
 
  private:
+  at::DeviceType device_;
   bool was_enabled_;
 };
 

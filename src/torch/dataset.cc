@@ -49,7 +49,10 @@ class Encoder {
  private:
   void Work() {
     for (size_t i = next_++; i < files_.size() && !is_cancelled_; i = next_++) {
-      if (callbacks_.is_cancelled && callbacks_.is_cancelled()) is_cancelled_ = true;
+      if (callbacks_.is_cancelled && callbacks_.is_cancelled()) {
+        is_cancelled_ = true;
+        return;
+      }
       try {
         cache_.CodesOf(files_[i]);
       } catch (const FormatError&) {  // its conversation is left out, and says why

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "checkpoint/model_dir.h"
 #include "torch/dataset_files.h"
+#include "torch/device.h"
 #include "torch/parameters.h"
 #include "torch/samples.h"
 #include "torch/totals.h"
@@ -18,30 +19,44 @@ namespace {
 
 constexpr size_t kRowsAtOnce = 8;
 
+// One at a time, so that no more than one conversation's audio is in memory.
+std::vector<Sample> Samples(const std::filesystem::path& data,
+                            const checkpoint::CsmCheckpoint& checkpoint, const Runtime& runtime,
+                            const EvalOptions& options) {
+  const auto processor = CsmProcessor::from_pretrained(checkpoint.dir);
+  const auto codec = MimiModel::from_pretrained(checkpoint.dir, {.runtime = runtime});
+  std::vector<Sample> samples;
+  for (const auto& [conversation, place] : ReadDatasetFiles(data)) {
+    try {
+      samples.push_back(std::move(
+          MakeSamples({&conversation, 1}, processor, codec, checkpoint.config, options)[0]));
+    } catch (const ArgumentError& error) {
+      Fail<ArgumentError>("{}: {}", place, error.what());
+    }
+  }
+  return samples;
+}
+
 EvalResult Compute(const std::filesystem::path& path, const std::filesystem::path& data,
                    const EvalOptions& options) {
   const checkpoint::CsmCheckpoint checkpoint = checkpoint::OpenCsmCheckpoint(path, options.adapter);
+  const torch::Device device = FindDevice(options.device);
   const Runtime runtime(options.num_threads);
   at::set_num_threads(runtime.num_threads());
-  std::vector<Conversation> conversations;
-  for (PlacedConversation& each : ReadDatasetFiles(data)) {
-    conversations.push_back(std::move(each.conversation));
-  }
-  const std::vector<Sample> samples = MakeSamples(
-      conversations, CsmProcessor::from_pretrained(checkpoint.dir),
-      MimiModel::from_pretrained(checkpoint.dir, {.runtime = runtime}), checkpoint.config, options);
+  const std::vector<Sample> samples = Samples(data, checkpoint, runtime, options);
   NumTargets targets;
   for (const Sample& sample : samples) targets.Add(CountTargets(sample));
   const auto num_codes0 = static_cast<double>(targets.codes0);
   const auto num_depth =
       static_cast<double>(targets.depth_frames * (checkpoint.config.num_codebooks - 1));
   CsmForConditionalGeneration model = LoadModel(checkpoint);
+  model->to(device);
   const torch::AutoGradMode grad_mode(options.grad_norms);
   Totals totals;
   for (size_t first = 0; first < samples.size(); first += kRowsAtOnce) {
     const auto part =
         std::span(samples).subspan(first, std::min(kRowsAtOnce, samples.size() - first));
-    const LossSums sums = model(MakeBatch(part, checkpoint.config));
+    const LossSums sums = model(MakeBatch(part, checkpoint.config).To(device));
     totals.Add(sums);
     if (!options.grad_norms) continue;
     (sums.backbone / num_codes0 + sums.depth_decoder / num_depth).backward();

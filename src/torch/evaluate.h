@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -25,6 +24,7 @@ struct EvalOptions {
   bool grad_norms = false;
   bool parse_special = false;
   std::optional<std::filesystem::path> adapter = {};  ///< LoRA, added to the weights
+  std::string device = "cpu";                         ///< device.h
   int num_threads = 0;  ///< 0: one per physical core that this process may use
 };
 

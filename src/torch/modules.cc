@@ -104,6 +104,12 @@ torch::Tensor DepthDecoderForCausalLMImpl::forward(const torch::Tensor& hidden,
   return SumOfCrossEntropies(logits.flatten(0, 1), labels.flatten());
 }
 
+Batch Batch::To(const torch::Device& device) const {
+  return {input_ids.to(device),     frames.to(device),          frame_positions.to(device),
+          backbone_from.to(device), backbone_labels.to(device), depth_from.to(device),
+          depth_frames.to(device)};
+}
+
 torch::Tensor LossSums::BackboneLoss() const {
   return backbone / static_cast<double>(num_backbone);
 }
@@ -122,6 +128,11 @@ CsmForConditionalGenerationImpl::CsmForConditionalGenerationImpl(const CsmConfig
                              : Embedding(nullptr);
   depth_decoder =
       register_module("depth_decoder", DepthDecoderForCausalLM(config.depth_decoder_config, tied));
+}
+
+void CsmForConditionalGenerationImpl::UseGradientCheckpointing() {
+  backbone_model->UseGradientCheckpointing();
+  depth_decoder->model->UseGradientCheckpointing();
 }
 
 LossSums CsmForConditionalGenerationImpl::forward(const Batch& batch) {

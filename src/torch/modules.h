@@ -106,6 +106,8 @@ struct Batch {
   torch::Tensor backbone_labels;  ///< [num_backbone]
   torch::Tensor depth_from;       ///< [num_depth] flattened positions that predict the rest
   torch::Tensor depth_frames;     ///< [num_depth, num_codebooks]
+
+  Batch To(const torch::Device& device) const;
 };
 
 /// Each a sum of cross-entropies, in f32, and how many they are of.
@@ -123,6 +125,7 @@ class CsmForConditionalGenerationImpl : public torch::nn::Module {
   explicit CsmForConditionalGenerationImpl(const CsmConfig& config);
   LossSums forward(const Batch& batch);
   const CsmConfig& config() const { return config_; }
+  void UseGradientCheckpointing();  ///< in both stacks
 
   Linear lm_head;
   Embedding embed_text_tokens;

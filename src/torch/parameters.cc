@@ -1,6 +1,7 @@
 #include "torch/parameters.h"
 
 #include <cstring>
+#include <regex>
 
 #include "base/error.h"
 #include "checkpoint/csm_tensors.h"
@@ -65,6 +66,31 @@ void CopyStored(const checkpoint::TensorStore& store, const std::string& name,
   const torch::Tensor values = torch::empty(to.sizes());
   std::memcpy(values.data_ptr(), stored->bytes.data(), stored->bytes.size());
   to.copy_(values);
+}
+
+void Freeze(CsmForConditionalGeneration& model, const std::string& pattern) {
+  if (pattern.empty()) return;
+  const std::regex expression(pattern);
+  bool any_frozen = false, any_left = false;
+  for (auto& item : model->named_parameters()) {
+    if (std::regex_search(item.key(), expression)) {
+      item.value().set_requires_grad(false);
+      any_frozen = true;
+    }
+    any_left = any_left || item.value().requires_grad();
+  }
+  if (!any_frozen) Fail<ArgumentError>("freeze: no parameter's name matches '{}'", pattern);
+  if (!any_left) Fail<ArgumentError>("freeze: '{}' leaves nothing to learn", pattern);
+}
+
+bool IsFinite(const CsmForConditionalGeneration& model) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& item : model->named_parameters()) {
+    if (item.value().requires_grad() && !torch::isfinite(item.value()).all().item<bool>()) {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace csm::train

@@ -24,6 +24,13 @@ CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoin
 void CopyStored(const checkpoint::TensorStore& store, const std::string& name,
                 const torch::Tensor& to);
 
+/// Parameters whose names the regular expression matches stop learning; "": none. Throws
+/// ArgumentError if it matches none, or all that learn.
+void Freeze(CsmForConditionalGeneration& model, const std::string& pattern);
+
+/// Whether all that learns is finite.
+bool IsFinite(const CsmForConditionalGeneration& model);
+
 }  // namespace csm::train
 
 #endif  // CSM_TORCH_PARAMETERS_H_

@@ -23,10 +23,12 @@ std::string_view Environment(const char* name) {
   return value == nullptr ? std::string_view() : value;
 }
 
-// Open MPI's, MPICH's and PMIx's.
+// Open MPI's and MPICH's number of processes; PMIx tells none.
 bool IsStartedByMpi() {
-  return !Environment("OMPI_COMM_WORLD_SIZE").empty() || !Environment("PMI_SIZE").empty() ||
-         !Environment("PMIX_RANK").empty();
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
+    if (const auto size = Environment(name); !size.empty()) return size != "1";
+  }
+  return !Environment("PMIX_RANK").empty();
 }
 
 }  // namespace

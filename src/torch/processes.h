@@ -23,6 +23,12 @@ class Processes {
   virtual void Sum(const torch::Tensor& values) = 0;
   /// Returns when every process has called it.
   virtual void Wait() = 0;
+  /// The first process's value.
+  double FromFirst(double value) {
+    double result = is_first() ? value : 0;
+    Sum({&result, 1});
+    return result;
+  }
 };
 
 /// By the environment: processes that mpirun started join; otherwise this one is alone. Throws

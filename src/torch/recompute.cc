@@ -7,7 +7,9 @@
 namespace csm::train {
 namespace {
 
-at::Generator RandomNumbers() { return at::globalContext().defaultGenerator(at::kCPU); }
+at::Generator RandomNumbers(const torch::Device& device) {
+  return at::globalContext().defaultGenerator(device);
+}
 
 // What the second computation needs beside x.
 struct Recomputation : torch::CustomClassHolder {
@@ -19,7 +21,8 @@ struct Recomputation : torch::CustomClassHolder {
 // The generator as it was while this lives; then as it was before.
 class RandomStateGuard {
  public:
-  explicit RandomStateGuard(const torch::Tensor& state) : generator_(RandomNumbers()) {
+  RandomStateGuard(const torch::Tensor& state, const torch::Device& device)
+      : generator_(RandomNumbers(device)) {
     was_ = generator_.get_state();
     generator_.set_state(state);
   }
@@ -38,8 +41,8 @@ class RecomputeFunction : public torch::autograd::Function<RecomputeFunction> {
   static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& x,
                                Layer layer) {
     auto again = c10::make_intrusive<Recomputation>();
-    again->random_state = RandomNumbers().get_state();
-    again->is_autocast = Autocast::IsEnabled();
+    again->random_state = RandomNumbers(x.device()).get_state();
+    again->is_autocast = Autocast::IsEnabled(x.device().type());
     torch::Tensor y = layer(x);
     again->layer = std::move(layer);
     context->saved_data["again"] = c10::IValue::make_capsule(std::move(again));
@@ -55,8 +58,8 @@ class RecomputeFunction : public torch::autograd::Function<RecomputeFunction> {
     torch::Tensor y;
     {
       const torch::AutoGradMode grad_mode(true);
-      const RandomStateGuard random_state(again->random_state);
-      const Autocast autocast(again->is_autocast);
+      const RandomStateGuard random_state(again->random_state, x.device());
+      const Autocast autocast(again->is_autocast, x.device().type());
       y = again->layer(x);
     }
     torch::autograd::backward({y}, {gradients[0]});

@@ -32,9 +32,19 @@ double TickDistance(const Range& range) {
   return 10 * power;
 }
 
-// A little more than `range`, and never nothing.
+std::vector<double> Ticks(const Range& range, double distance) {
+  constexpr int kMost = 20;
+  const double first = std::ceil(range.low / distance);
+  std::vector<double> ticks;
+  for (int i = 0; i < kMost && (first + i) * distance <= range.high; ++i) {
+    ticks.push_back((first + i) * distance);
+  }
+  return ticks;
+}
+
+// A little more than `range`, and never next to nothing.
 Range Widened(Range range) {
-  if (range.high <= range.low) {
+  if (range.high - range.low <= 1e-9 * std::abs(range.low)) {
     const double margin = range.low == 0 ? 1 : std::abs(range.low) * 0.1;
     return {range.low - margin, range.high + margin};
   }
@@ -96,13 +106,13 @@ class Chart {
 
   void AddAxes() {
     const double x_step = TickDistance(x_), y_step = TickDistance(y_);
-    for (double y = std::ceil(y_.low / y_step) * y_step; y <= y_.high; y += y_step) {
+    for (const double y : Ticks(y_, y_step)) {
       svg_ += fmt::format(
           R"(<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text class="tick" text-anchor="end" x="{}" y="{:.1f}">{:.6g}</text>)",
           kLeft, kWidth - kRight, Y(y), Y(y), kLeft - 6, Y(y) + 4,
           std::abs(y) < y_step * 1e-9 ? 0.0 : y);
     }
-    for (double x = std::ceil(x_.low / x_step) * x_step; x <= x_.high; x += x_step) {
+    for (const double x : Ticks(x_, x_step)) {
       if (x < 0 || x != std::floor(x)) continue;  // there is no such step
       svg_ +=
           fmt::format(R"(<text class="tick" text-anchor="middle" x="{:.1f}" y="{}">{:.10g}</text>)",

@@ -63,6 +63,12 @@ void TrainOptions::Validate() const {
   CheckInteger("eval_steps", eval_steps, 0);
   CheckInteger("save_steps", save_steps, 1);
   CheckInteger("save_total_limit", save_total_limit, 0);
+  if (load_best_model_at_end && eval_steps > 0 && save_steps % eval_steps != 0) {
+    Fail<ArgumentError>(
+        "load_best_model_at_end needs each checkpoint evaluated: save_steps is {}, it should be a "
+        "multiple of eval_steps, {}",
+        save_steps, eval_steps);
+  }
   CheckInteger("seed", seed, 0);
   CheckRange<int64_t>("num_samples", num_samples, 0, 100);
   CheckNumber("depth_decoder_labels_ratio", depth_decoder_labels_ratio, 1);

@@ -2,9 +2,9 @@
 
 #include <ATen/Parallel.h>
 
+#include <array>
 #include <cmath>
 #include <memory>
-#include <regex>
 
 #include "base/atomic_file.h"
 #include "base/clock.h"
@@ -12,11 +12,14 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "checkpoint/adapter.h"
+#include "text/utf8.h"
 #include "torch/autocast.h"
 #include "torch/dataset.h"
+#include "torch/device.h"
 #include "torch/lora.h"
 #include "torch/parameters.h"
 #include "torch/processes.h"
+#include "torch/run_identity.h"
 #include "torch/run_log.h"
 #include "torch/sampler.h"
 #include "torch/spoken_samples.h"
@@ -26,82 +29,17 @@
 namespace csm::train {
 namespace {
 
-// What tells one dataset from another.
-std::string HashOf(std::span<const Sample> samples) {
-  Hash hash;
-  const auto add = [&](const std::vector<int32_t>& values) {
-    hash.Add(values.size());
-    hash.Add(std::as_bytes(std::span(values)));
-  };
-  for (const Sample& sample : samples) {
-    add(sample.input_ids);
-    add(sample.labels);
-    add(sample.frames.data);
-  }
-  return fmt::format("{} conversations, {:016x}", samples.size(), hash.state());
-}
-
-// What tells the weights that an adapter is for from others.
-std::string HashOf(const checkpoint::TensorStore& tensors) {
-  Hash hash;
-  for (const std::string& name : tensors.Names()) {
-    const checkpoint::TensorView* tensor = tensors.Find(name);
-    hash.Add(name);
-    hash.AddSamples(tensor->bytes);
-  }
-  return fmt::format("{:016x}", hash.state());
-}
-
-// As a checkpoint keeps them, with what a resumed run must have the same of.
-Json OptionsToJson(const TrainOptions& options, const StepSampler& sampler,
-                   const checkpoint::CsmCheckpoint& base) {
-  Json json;
-  TrainOptions::visit_fields(
-      options, [&](std::string_view name, const auto& value) { json[std::string(name)] = value; });
-  json["data"] = HashOf(sampler.samples());
-  json["total_train_batch_size"] = sampler.batch_size();
-  json["base"] = options.has_adapter() ? HashOf(*base.tensors) : "";
-  return json;
-}
-
-bool IsFinite(const CsmForConditionalGeneration& model) {
-  const torch::NoGradGuard no_grad;
-  for (const auto& item : model->named_parameters()) {
-    if (item.value().requires_grad() && !torch::isfinite(item.value()).all().item<bool>()) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// Parameters whose names match stay as they are.
-void Freeze(CsmForConditionalGeneration& model, const std::string& pattern) {
-  if (pattern.empty()) return;
-  const std::regex expression(pattern);
-  bool any_frozen = false, any_left = false;
-  for (auto& item : model->named_parameters()) {
-    if (std::regex_search(item.key(), expression)) {
-      item.value().set_requires_grad(false);
-      any_frozen = true;
-    }
-    any_left = any_left || item.value().requires_grad();
-  }
-  if (!any_frozen) Fail<ArgumentError>("freeze: no parameter's name matches '{}'", pattern);
-  if (!any_left) Fail<ArgumentError>("freeze: '{}' leaves nothing to learn", pattern);
-}
-
-void UseGradientCheckpointing(CsmForConditionalGeneration& model) {
-  model->backbone_model->UseGradientCheckpointing();
-  model->depth_decoder->model->UseGradientCheckpointing();
-}
-
 // Thrown by all processes but the first, which says what is wrong.
 struct FirstProcessSays {};
 
 class Run {
  public:
   Run(const TrainRequest& request, const TrainCallbacks& callbacks, Processes& processes)
-      : request_(request), options_(request.options), callbacks_(callbacks), processes_(processes) {
+      : request_(request),
+        options_(request.options),
+        callbacks_(callbacks),
+        processes_(processes),
+        device_(FindDevice(request.device)) {
     options_.Validate();
     const auto last = LastCheckpoint(request.output);
     CheckOutput(last.has_value());
@@ -116,11 +54,12 @@ class Run {
     model_ = LoadModel(origin_, IsHalf() ? torch::kBFloat16 : torch::kFloat32);
     if (is_adapter) AddAdapter(model_, options_);
     if (is_adapter && last) LoadAdapter(*last, model_);
-    if (options_.gradient_checkpointing) UseGradientCheckpointing(model_);
+    if (options_.gradient_checkpointing) model_->UseGradientCheckpointing();
     Freeze(model_, options_.freeze);
+    model_->to(device_);
     optimizer_.emplace(*model_, options_);
     LoadData();
-    saved_options_ = OptionsToJson(options_, *sampler_, first_);
+    saved_options_ = RunIdentity(options_, *sampler_, first_);
     if (last) {
       position_ = ResumeFrom(*last, saved_options_, *optimizer_);
       saved_step_ = position_.step;
@@ -131,11 +70,36 @@ class Run {
     }
   }
 
+  // Throws Error if the processes do not train the same: then batches and losses would not fit.
+  void CheckSameEverywhere() const {
+    Hash hash;
+    hash.Add(std::string_view(saved_options_.dump()));
+    hash.Add(eval_samples_.size());
+    hash.Add(static_cast<uint64_t>(position_.step));
+    // Exact in doubles.
+    const std::array<double, 2> own = {static_cast<double>(hash.state() >> 32),
+                                       static_cast<double>(hash.state() & 0xFFFFFFFFU)};
+    std::array<double, 2> sums = own;
+    processes_.Sum(sums);
+    double num_different = 0;
+    for (size_t i = 0; i < own.size(); ++i) {
+      if (sums[i] != own[i] * processes_.size()) num_different = 1;
+    }
+    processes_.Sum({&num_different, 1});
+    if (num_different == 0) return;
+    FailTogether(
+        "the processes have different options, data or checkpoints; give all the same, in folders "
+        "that all can read");
+  }
+
   TrainResult Train() {
-    if (options_.eval_on_start && position_.step == 0) Evaluate();
+    if (options_.eval_on_start && position_.step == 0) {
+      EvaluateLoss();
+      Show();
+    }
     while (position_.step < sampler_->num_steps()) {
       if (IsCancelled()) {
-        if (position_.step > 0 && saved_step_ != position_.step) Save();
+        if (position_.step > 0 && saved_step_ != position_.step) Save(/*is_candidate=*/false);
         return {.step = position_.step, .is_first = processes_.is_first()};
       }
       Step();
@@ -144,8 +108,10 @@ class Run {
       if (step % options_.logging_steps == 0 || is_last) Log();
       const bool saves = step % options_.save_steps == 0 || is_last;
       const int64_t eval_steps = options_.eval_steps;
-      if (eval_steps == 0 ? saves : step % eval_steps == 0 || is_last) Evaluate();
-      if (saves) Save();
+      const bool evaluates = eval_steps == 0 ? saves : step % eval_steps == 0 || is_last;
+      if (evaluates) EvaluateLoss();
+      if (saves) Save(/*is_candidate=*/true);
+      if (evaluates) Show();
     }
     return {.step = position_.step,
             .is_complete = true,
@@ -227,10 +193,10 @@ class Run {
     model_->train();
     Totals totals;
     for (const std::vector<Sample>& samples : share.batches) {
-      const Batch batch = MakeBatch(samples, origin_.config);
+      const Batch batch = MakeBatch(samples, origin_.config).To(device_);
       LossSums sums;
       {
-        const Autocast autocast(options_.bf16);
+        const Autocast autocast(options_.bf16, device_.type());
         sums = model_(batch);
       }
       totals.Add(sums);
@@ -239,7 +205,8 @@ class Run {
     }
     totals.SumOver(processes_);
     if (processes_.size() > 1) optimizer_->SumGradients(processes_);
-    const double grad_norm = optimizer_->ClipGradients(options_.max_grad_norm);
+    const double grad_norm = processes_.FromFirst(optimizer_->GradientNorm());
+    optimizer_->ClipGradients(options_.max_grad_norm, grad_norm);
     if (!std::isfinite(totals.Loss()) || !std::isfinite(grad_norm)) {
       FailTogether(
           "step {}: the loss is {} and the gradients' norm {}; nothing of this step was "
@@ -279,19 +246,29 @@ class Run {
     if (callbacks_.on_log) callbacks_.on_log(last_);
   }
 
-  void Evaluate() {
-    CheckWeights();
-    if (!eval_samples_.empty()) EvaluateLoss();
+  // What is only to be looked at and listened to may fail: the run goes on.
+  void Show() {
     if (!log_) return;
-    if (!spoken_.conversations.empty()) {
-      SpeakSamples(Trained(), *processor_, spoken_, position_.step);
+    try {
+      if (!spoken_.conversations.empty()) {
+        SpeakSamples(Trained(), *processor_, spoken_, position_.step);
+      }
+      log_->WriteReport(saved_options_);
+    } catch (const Error& error) {
+      Note(fmt::format("no samples or report: {}", error.what()));
+    } catch (const std::bad_alloc&) {
+      Note("no samples: there is not the memory to speak beside the training; --num-samples 0");
     }
-    log_->WriteReport(saved_options_);
+  }
+
+  void Note(const std::string& sentence) const {
+    if (callbacks_.on_note) callbacks_.on_note(sentence);
   }
 
   void EvaluateLoss() {
+    if (eval_samples_.empty()) return;
     const torch::NoGradGuard no_grad;
-    const Autocast autocast(IsHalf());
+    const Autocast autocast(IsHalf(), device_.type());
     model_->eval();
     const auto size = static_cast<size_t>(options_.per_device_eval_batch_size);
     const auto each = static_cast<size_t>(processes_.size()) * size;
@@ -300,7 +277,7 @@ class Run {
          first += each) {
       const auto part =
           std::span(eval_samples_).subspan(first, std::min(size, eval_samples_.size() - first));
-      totals.Add(model_(MakeBatch(part, origin_.config)));
+      totals.Add(model_(MakeBatch(part, origin_.config).To(device_)));
     }
     totals.SumOver(processes_);
     if (!std::isfinite(totals.Loss())) {
@@ -328,10 +305,12 @@ class Run {
     Fail<Error>(format, std::forward<Args>(args)...);
   }
 
-  void Save() {
+  // `is_candidate`: for the best, as it would be without an interruption.
+  void Save(bool is_candidate) {
     CheckWeights();
     const auto& [evaluated_step, loss] = last_evaluation_;
-    if (evaluated_step == position_.step && (!position_.best || loss < *position_.best)) {
+    if (is_candidate && evaluated_step == position_.step &&
+        (!position_.best || loss < *position_.best)) {
       position_.best = loss;
       position_.best_step = position_.step;
     }
@@ -363,14 +342,13 @@ class Run {
     ReplaceFolder(dir, [&](const std::filesystem::path& next) {
       is_last ? Write(next, dtype) : WriteBest(next, dtype);
     });
-    log_->WriteReport(saved_options_);
     return dir;
   }
 
   // The model, in f32 unless told otherwise, or the adapter.
   void Write(const std::filesystem::path& dir, std::optional<DType> dtype) {
     if (options_.has_adapter()) {
-      SaveAdapter(model_, options_, request_.model.string(), dir);
+      SaveAdapter(model_, options_, text::ReplaceInvalidUtf8(request_.model.string()), dir);
     } else {
       SaveModel(origin_, *processor_, model_, dtype, dir);
     }
@@ -396,6 +374,7 @@ class Run {
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
   Processes& processes_;
+  torch::Device device_;
   checkpoint::CsmCheckpoint first_, origin_;  // given, and that the run goes on from
   std::optional<CsmProcessor> processor_;
   int num_threads_ = 1;
@@ -427,10 +406,20 @@ namespace {
 // The first process makes folders and fills the cache of codes before the others look.
 TrainResult TrainWith(Processes& processes, const TrainRequest& request,
                       const TrainCallbacks& callbacks) {
+  std::optional<Run> run;
   if (!processes.is_first()) processes.Wait();
-  Run run(request, callbacks, processes);
+  try {
+    run.emplace(request, callbacks, processes);
+  } catch (const Cancelled&) {
+  }
   if (processes.is_first()) processes.Wait();
-  return run.Train();
+  double num_cancelled = run ? 0 : 1;
+  processes.Sum({&num_cancelled, 1});
+  if (num_cancelled > 0) return {.is_first = processes.is_first()};
+  run->CheckSameEverywhere();
+  TrainResult result = run->Train();
+  processes.Wait();
+  return result;
 }
 
 }  // namespace
@@ -440,8 +429,6 @@ TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks) 
   try {
     if (processes->is_first()) return TrainWith(*processes, request, callbacks);
     return TrainWith(*processes, request, {.is_cancelled = callbacks.is_cancelled});
-  } catch (const Cancelled&) {  // before the first step
-    return {.is_first = processes->is_first()};
   } catch (const FirstProcessSays&) {
     return {.is_first = false, .has_failed = true};
   } catch (const c10::Error& error) {

@@ -22,6 +22,7 @@ struct TrainRequest {
   std::filesystem::path output;      ///< folder of the run
   std::filesystem::path cache;       ///< folder of codes; empty: OUTPUT/codes
   TrainOptions options;
+  std::string device = "cpu";       ///< device.h
   bool resume = false;              ///< go on from the last checkpoint in `output`
   std::optional<DType> save_dtype;  ///< of the final model's matrices; none: the checkpoint's own
   int num_threads = 0;

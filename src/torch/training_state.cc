@@ -168,7 +168,8 @@ void SaveCheckpoint(const FolderWriter& write_model, const AdamW& optimizer,
     state["since_log"] = {sums.backbone, sums.depth_decoder, sums.num_backbone,
                           sums.num_depth_decoder};
     state["best"] = position.best ? Json(*position.best) : Json();
-    WriteFileAtomically(dir / kStateFile, state.dump(2) + "\n");
+    WriteFileAtomically(dir / kStateFile,
+                        state.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   });
   RemoveOld(output, position.best_step, limit);
 }

@@ -26,6 +26,14 @@ def load_json(path):
     return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
 
 
+def absolute(conversations, folder):
+    """The conversations, from a file in `folder`, for a file anywhere."""
+    for item in (item for talk in conversations for message in talk for item in message["content"]):
+        if "path" in item:
+            item["path"] = str(folder / item["path"])
+    return conversations
+
+
 class Scenario:
     """A conversation for a checkpoint, with what Hugging Face computes for it."""
 

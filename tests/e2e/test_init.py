@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import unittest
 
 from harness import GOLDENS, TINY, CsmTest, Safetensors, load_json
@@ -54,6 +55,16 @@ class Init(CsmTest):
         self.assertIn("--codec", err)
         self.assertEqual(load_json(self.out / "m" / "config.json")["dtype"], "bfloat16")
         self.csm("eval", "--model", self.out / "m", "--conversation", TALK)
+
+    def test_files_beside_a_config_of_another_name_are_not_taken(self):
+        (self.out / "sizes.json").write_text((TINY / "config.json").read_text())
+        (self.out / "config.json").write_text('{"unknown": 1}')
+        (self.out / "generation_config.json").write_text('{"max_new_tokens": 7}')
+        for config in ("sizes.json", self.out / "sizes.json"):
+            self.csm(*self.arguments("m", "--codec", TINY, config=config), cwd=self.out)
+            self.assertNotIn("unknown", load_json(self.out / "m" / "config.json"))
+            self.assertNotIn("max_new_tokens", load_json(self.out / "m" / "generation_config.json"))
+            shutil.rmtree(self.out / "m")
 
     def test_it_learns(self):
         self.csm(*self.arguments("m", "--codec", TINY))

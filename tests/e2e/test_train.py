@@ -2,12 +2,13 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import time
 import unittest
 
-from harness import GOLDENS, TINY, CsmTest, Safetensors, load_json, scenarios
+from harness import GOLDENS, TINY, CsmTest, Safetensors, absolute, load_json, scenarios
 
 TALK = TINY / "training" / "conversation.json"
 HAS_TORCH = os.environ["CSM_TORCH"] == "1"
@@ -52,11 +53,7 @@ class Eval(CsmTest):
         self.assertNotAlmostEqual(every["loss"], last["loss"], places=3)
         # Turns of one: nothing is left out.
         turns = self.out / "turns.json"
-        first = [[row[-1]] for row in load_json(TALK)]
-        for (turn,) in first:
-            for item in turn["content"]:
-                if "path" in item:
-                    item["path"] = str(TALK.parent / item["path"])
+        first = absolute([[row[-1]] for row in load_json(TALK)], TALK.parent)
         turns.write_text(json.dumps(first))
         self.assertEqual(self.eval(TINY, turns), self.eval(TINY, turns, "--train-on", "last"))
 
@@ -200,11 +197,7 @@ class Train(CsmTest):
         self.assertFalse((self.out / "run" / "model").exists())
 
     def test_what_cannot_be_learnt_is_left_out(self):
-        good = load_json(TALK)
-        for message in (message for row in good for message in row):
-            for item in message["content"]:
-                if "path" in item:
-                    item["path"] = str(TALK.parent / item["path"])
+        good = absolute(load_json(TALK), TALK.parent)
         (self.out / "noise.wav").write_bytes(b"no audio")
         broken = [{"role": "0", "content": [{"type": "text", "text": "a"}, {"type": "audio", "path": "noise.wav"}]}]
         silent = [{"role": "0", "content": [{"type": "text", "text": "a"}]}]
@@ -309,14 +302,19 @@ class Train(CsmTest):
             model = ["--model", result] if kind == "model" else ["--model", TINY, "--adapter", result]
             actual = json.loads(self.csm("eval", *model, "--conversation", TALK, "--json")[0])["loss"]
             self.assertAlmostEqual(actual, loss, delta=1e-4 * loss)
+        more = ["--save-steps", "3", "--eval-steps", "2", "--eval-data", TALK, "--load-best-model-at-end"]
+        self.assertIn("multiple", self.fails(*self.arguments("other", *more), status=2))
+
+    def test_samples_that_cannot_be_written_cost_no_steps(self):
+        (self.out / "run").mkdir()
+        (self.out / "run" / "samples").write_text("no folder")
+        _, err = self.csm(*self.arguments("run", "--max-steps", "2", "--save-steps", "1"))
+        self.assertIn("no samples or report", err)
+        self.assertTrue((self.out / "run" / "model" / "model.safetensors").exists())
 
     def test_eval_takes_what_train_takes(self):
         """More conversations than go through at once: means over all their positions."""
-        talks = load_json(TALK)
-        for message in (message for talk in talks for message in talk):
-            for item in message["content"]:
-                if "path" in item:
-                    item["path"] = str(TALK.parent / item["path"])
+        talks = absolute(load_json(TALK), TALK.parent)
         file = self.out / "talk.jsonl"
         file.write_text("".join(json.dumps(talk) + "\n" for talk in talks * 7))
         arguments = ["eval", "--model", TINY, "--json", "--grad-norms", "--conversation"]
@@ -325,13 +323,18 @@ class Train(CsmTest):
         for name, norm in once["grad_norms"].items():
             self.assertAlmostEqual(many["grad_norms"][name], norm, delta=1e-4 * norm + 1e-7)
 
+    def test_devices(self):
+        """A machine without CUDA says so; the CPU may be named."""
+        arguments = ["eval", "--model", TINY, "--conversation", TALK, "--json", "--device"]
+        self.assertEqual(self.csm(*arguments, "cpu")[0], self.csm(*arguments[:-1])[0])
+        self.assertIn("cuda:N", self.fails(*arguments, "tpu"))
+        if not pathlib.Path("/dev/nvidia0").exists():
+            self.assertIn("device cuda", self.fails(*arguments, "cuda"))
+            self.assertIn("device cuda", self.fails(*self.arguments("run", "--device", "cuda:1")))
+
     def test_turns_that_are_context(self):
         """"train": false leaves a turn's audio out, as --train-on last does all but the last."""
-        talks = load_json(TALK)
-        for message in (message for talk in talks for message in talk):
-            for item in message["content"]:
-                if "path" in item:
-                    item["path"] = str(TALK.parent / item["path"])
+        talks = absolute(load_json(TALK), TALK.parent)
         for talk in talks:
             for message in talk[:-1]:
                 message["train"] = False
@@ -359,7 +362,10 @@ class Train(CsmTest):
             self.assertEqual(lines[0], lines[1])
 
     def test_options_without_effect(self):
-        for flags in (["--lora-alpha", "8"], ["--eval-steps", "2"]):
+        for flags in (
+            ["--lora-alpha", "8"], ["--eval-steps", "2"], ["--lora-r", "2", "--dtype", "f16"],
+            ["--warmup-steps", "5", "--warmup-ratio", "0.1"], ["--max-steps", "2", "--num-train-epochs", "1"],
+        ):  # fmt: skip
             self.assertIn("no effect", self.fails(*self.arguments("run", *flags), status=2))
         config = self.out / "options.yml"
         config.write_text("lora_dropout: 0.1\n")
@@ -372,9 +378,10 @@ class Train(CsmTest):
         arguments = ["train", "--model", TINY, "--train-data", TALK, "--logging-steps", "1", "--num-samples", "0"]
         self.csm(*arguments, "--output", self.out / "run", "--config", config)
         self.assertEqual([line["learning_rate"] for line in self.metrics("run")], [1e-4, 1e-4])
+        bomb = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}' if i else '1'] * 10)}]\n" for i in range(9))
         for bad, word in (
             ("max_steps: '2'", "max_steps"), ("max_steps: [", "line"), ("- a", "object"), ("a: 1\na: 2", "twice"),
-            ("bf16: maybe", "bf16"), ("max_steps:", "null"), ("x: &x [*x]", "nested"), ("? [a]\n: b", "key"),
+            ("bf16: maybe", "bf16"), ("max_steps: 1\n---\nmax_steps: 2", "documents"), (bomb, "values"), ("max_steps:", "null"), ("x: &x [*x]", "deeper"), ("? [a]\n: b", "key"),
         ):  # fmt: skip
             with self.subTest(bad):
                 config.write_text(bad + "\n")
@@ -454,9 +461,7 @@ class Adapter(CsmTest):
         self.codes("--model", file, "--adapter", self.ADAPTER)
         # A voice belongs to the model that it was made with, adapter included.
         voice, said = self.out / "a.voice", self.out / "said.json"
-        turns = load_json(TINY / "context" / "conversation.json")[:2]
-        for item in (item for turn in turns for item in turn["content"] if "path" in item):
-            item["path"] = str(TINY / "context" / item["path"])
+        (turns,) = absolute([load_json(TINY / "context" / "conversation.json")[:2]], TINY / "context")
         said.write_text(json.dumps(turns))
         self.csm("voice", "create", "--model", file, "--adapter", self.ADAPTER, "--conversation", said, "--output", voice)
         arguments = ["generate", "--model", file, "--voice", voice, "--text", "Hi.", "--max-new-tokens", "2", "--codes", "-"]

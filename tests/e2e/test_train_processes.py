@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BIN, TINY, CsmTest, load_json
+from harness import BIN, TINY, CsmTest, absolute, load_json
 
 TALK = TINY / "training" / "conversation.json"
 MPIRUN = shutil.which("mpirun")
@@ -50,11 +50,7 @@ class TrainProcesses(CsmTest):
                 self.assertAlmostEqual(line[name], wanted[name], delta=2e-5 * abs(wanted[name]) + 1e-9, msg=name)
 
     def test_the_numbers_of_one_process(self):
-        talks = load_json(TALK)
-        for message in (message for talk in talks for message in talk):
-            for item in message["content"]:
-                if "path" in item:
-                    item["path"] = str(TALK.parent / item["path"])
+        talks = absolute(load_json(TALK), TALK.parent)
         (self.out / "talk.json").write_text(json.dumps((talks * 4)[:7]))  # no multiple of a batch
         more = ["--max-steps", "6", "--eval-data", TALK, "--gradient-accumulation-steps", "2", "--save-steps", "3"]
 
@@ -90,6 +86,30 @@ class TrainProcesses(CsmTest):
         # The whole batch is what may not change: here two conversations.
         _, err = self.csm(*self.arguments("run", 1, "--resume", "--max-steps", last + 3), status=1)
         self.assertIn("total_train_batch_size", err)
+
+    def test_different_data_is_refused(self):
+        talks = absolute(load_json(TALK), TALK.parent)
+        (self.out / "talk.json").write_text(json.dumps(talks[:1]))
+        one, other = (self.arguments("run", 1, "--max-steps", "3", data=data) for data in (TALK, self.out / "talk.json"))
+        command = [MPIRUN, "--oversubscribe", "-n", "1", BIN, *one, ":", "-n", "1", BIN, *other]
+        options = {"env": {**os.environ, **ENVIRONMENT}, "capture_output": True, "timeout": 120}
+        done = subprocess.run(list(map(str, command)), check=False, **options)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(b"different options, data or checkpoints", done.stderr)
+
+    def test_an_interrupted_run_is_saved(self):
+        process = self.mpi(2, *self.arguments("run", 1, "--max-steps", "1000000", "--save-steps", "1000000"))
+        metrics = self.out / "run" / "metrics.jsonl"
+        limit = time.monotonic() + 120
+        while not (metrics.exists() and metrics.read_text().count("\n") > 2):
+            self.assertLess(time.monotonic(), limit)
+            time.sleep(0.05)
+        os.kill(self.children(process.pid)[-1], signal.SIGTERM)  # one is told, all stop
+        _, err = process.communicate(timeout=60)
+        self.assertIn(b"--resume", err)
+        (saved,) = (self.out / "run").glob("checkpoint-*[0-9]")
+        step = load_json(saved / "trainer_state.json")["step"]
+        self.run_mpi(2, *self.arguments("run", 1, "--resume", "--max-steps", str(step + 1)))
 
     def test_what_is_wrong_is_said(self):
         more = ["--max-steps", "50", "--lr-scheduler-type", "constant"]

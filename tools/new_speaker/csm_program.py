@@ -4,30 +4,13 @@ Not csm_tools.program, which compares greedy codes with Hugging Face's and needs
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-class RecipeError(RuntimeError):
-    """What went wrong, in a sentence for the person at the terminal."""
-
-
-def run_program(command: Sequence[Any], is_shown: bool = False) -> str:
-    """Its standard output. With is_shown, its messages go to the terminal."""
-    parts = [str(part) for part in command]
-    errors = None if is_shown else subprocess.PIPE
-    try:
-        done = subprocess.run(parts, stdout=subprocess.PIPE, stderr=errors, text=True)
-    except FileNotFoundError:
-        raise RecipeError(f"there is no program {parts[0]}") from None
-    if done.returncode != 0:
-        reason = "" if is_shown else f": {done.stderr.strip()[-500:]}"
-        raise RecipeError(f"`{' '.join(parts[:2])}` ended with exit code {done.returncode}{reason}")
-    return done.stdout
+from csm_tools.recipes import run_program
 
 
 def turn(text: str, speaker: int) -> dict[str, Any]:
@@ -77,7 +60,7 @@ class Csm:
     def train(self, model: Path, data: Path, dev: Path, config: Path, output: Path, cache: Path) -> None:
         command = [self.binary, "train", "--model", model, "--train-data", data, "--eval-data", dev]
         command += ["--config", config, "--output", output, "--cache", cache, "--threads", self.threads]
-        if list(output.glob("checkpoint-*")):
+        if list(output.glob("checkpoint-*[0-9]")):
             command.append("--resume")
         print("$", *command, file=sys.stderr)
         run_program(command, is_shown=True)

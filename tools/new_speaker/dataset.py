@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from csm_program import RecipeError, run_program
+from csm_tools.recipes import RecipeError, run_program
 
 SAMPLING_RATE = 24000  # that of Mimi, csm's codec
 

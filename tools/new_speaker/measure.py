@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from judges import ErrorRates, SpeakerJudge, Transcriber, read_audio
+from csm_tools.judges import ErrorRates, SpeakerJudge, Transcriber, read_audio
 
 
 @dataclass(frozen=True)

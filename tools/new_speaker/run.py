@@ -24,12 +24,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dataset
-from csm_program import Csm, Model, RecipeError
-from report import CODEC_ROW, markdown
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))
+
+import dataset
+from csm_program import Csm, Model
+from csm_tools.recipes import RecipeError, read_json, write_json
+from report import CODEC_ROW, markdown
+
 STAGES = ["speech", "before", "train", "after", "report"]
 NUM_DEV = 10
 NUM_FORMER = 20  # training sentences that tell what the model sounded like
@@ -39,15 +42,6 @@ LOSSES = ("loss", "backbone_loss", "depth_decoder_loss")
 
 def say(text: str) -> None:
     print(f"new_speaker: {text}", file=sys.stderr, flush=True)
-
-
-def read_json(file: Path) -> Any:
-    return json.loads(file.read_text())
-
-
-def write_json(file: Path, data: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(data, indent=1) + "\n")
 
 
 class Recipe:
@@ -168,7 +162,8 @@ class Recipe:
     def training_record(self, options: dict[str, Any], seconds: float) -> dict[str, Any]:
         lines = [json.loads(line) for line in (self.run_dir / "metrics.jsonl").read_text().splitlines()]
         evaluations = [line for line in lines if "eval_loss" in line]
-        best = min(evaluations[1:], key=lambda line: line["eval_loss"])  # the first is of step 0
+        state = read_json(self.run_dir / f"checkpoint-{evaluations[-1]['step']}" / "trainer_state.json")
+        best = next(line for line in evaluations if line["step"] == state["best_step"])
         return {
             "options": options,
             "seconds": seconds,

