@@ -28,9 +28,8 @@ torch::Device FindDevice(const std::string& name) {
   if (!torch::cuda::is_available()) {
     Fail<Error>("device {}: there is no CUDA device, or no driver for it", name);
   }
-  const auto count = static_cast<int64_t>(torch::cuda::device_count());
-  if (device.has_index() && device.index() >= count) {
-    Fail<Error>("device {}: there are {} CUDA devices, counted from 0", name, count);
+  if (device.has_index() && device.index() >= torch::cuda::device_count()) {
+    Fail<Error>("device {}: there are not so many CUDA devices, counted from 0", name);
   }
   return device.has_index() ? device : torch::Device(torch::kCUDA, 0);
 }
