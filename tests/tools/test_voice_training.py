@@ -1,0 +1,155 @@
+"""tools/voice: recordings in shards, and trainings that go on where they were cut off (where torch is installed)."""
+
+import contextlib
+import importlib.util
+import io
+import pathlib
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tools/voice"), str(ROOT / "tools")]
+
+from progress import Slot, SlotOver
+from settings import FRAME, Settings
+
+PACKAGES = ("numpy", "torch", "transformers")
+MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+TINY = Settings(
+    codec_filters=2,
+    codec_hidden=64,
+    codec_layers=1,
+    codec_ffn=64,
+    num_codebooks=3,
+    codebook_size=16,
+    codebook_dim=8,
+    codec_steps=6,
+    codec_batch=2,
+    codec_frames=4,
+    waveform_steps=4,
+    waveform_batch=2,
+    waveform_frames=2,
+    adversarial_steps=4,
+    adversarial_batch=2,
+    adversarial_frames=2,
+)
+
+
+class SlotOfSteps(Slot):
+    """Over after so many steps."""
+
+    def __init__(self, steps=None):
+        super().__init__(None)
+        self.steps = steps
+
+    def is_over(self):
+        if self.steps is None:
+            return False
+        self.steps -= 1
+        return self.steps < 0
+
+
+@unittest.skipIf(MISSING, f"no {', '.join(MISSING)} here")
+class Trainings(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.speech = self.folder / "speech"
+        for name in ("train", "dev"):
+            self.write_shards(name, 2 if name == "train" else 1)
+        quiet = contextlib.redirect_stderr(io.StringIO())
+        quiet.__enter__()
+        self.addCleanup(quiet.__exit__, None, None, None)
+
+    def write_shards(self, name, number):
+        import numpy as np
+        import speech
+
+        rng = np.random.default_rng(0)
+        for shard in range(number):
+            recordings, first = [], 0
+            for index, frames in enumerate((9, 21, 12)):
+                phones = [(phone, 0.1 * (i + 1)) for i, phone in enumerate(["pau", *"ab" * (frames // 3), "pau"])]
+                identity = f"{name}-{shard}{index}"
+                recordings.append(speech.Recording(identity, "A.", "A.", index % 2, index, 0, first, frames, phones))
+                first += frames
+            audio = (3000 * rng.standard_normal(first * FRAME)).astype(np.int16)
+            speech.write_shard(self.speech, f"{name}-{shard:05}", audio, recordings)
+
+    def train_codec(self, name, *slots):
+        import train_codec
+
+        train_codec.UNQUANTIZED_STEPS, train_codec.START_VECTORS = 2, 64
+        for slot in slots:
+            with contextlib.suppress(SlotOver):
+                self.run_on_cpu(train_codec.train_codec, self.speech, self.folder / name, TINY, slot)
+        return self.folder / name / "frozen.pt"
+
+    def run_on_cpu(self, function, *args):
+        import torch
+
+        torch.set_num_threads(1)
+        *args, slot = args
+        function(*args, torch.device("cpu"), slot)
+
+    def same(self, first, second):
+        import torch
+
+        a, b = (torch.load(file, weights_only=True) for file in (first, second))
+        self.assertEqual(list(a), list(b))
+        return all(torch.equal(a[name], b[name]) for name in a)
+
+    def test_codec_goes_on_to_the_bit(self):
+        whole = self.train_codec("whole", SlotOfSteps())
+        cut = self.train_codec("cut", SlotOfSteps(1), SlotOfSteps(3), SlotOfSteps())
+        self.assertTrue(self.same(whole, cut))
+
+    def test_held_code_is_never_used(self):
+        import codes
+        import numpy as np
+
+        frozen = self.train_codec("codec", SlotOfSteps())
+        self.run_on_cpu(codes.make_codes, self.speech, frozen, self.folder / "codes", TINY, Slot(None))
+        for file in self.folder.glob("codes/*.npy"):
+            found = np.load(file)
+            self.assertEqual(found.shape, (42, 3))
+            self.assertGreater(found[:, 0].min(), 0)
+
+    def test_waveform_decoder_goes_on_to_the_bit(self):
+        import codes
+        import torch
+        import train_waveform
+
+        frozen = self.train_codec("codec", SlotOfSteps())
+        self.run_on_cpu(codes.make_codes, self.speech, frozen, self.folder / "codes", TINY, Slot(None))
+        train_waveform.BEFORE, train_waveform.DISCRIMINATOR_START = 2, 1
+        options = {"settings": TINY, "device": torch.device("cpu")}
+        for kind in (train_waveform.WaveformTraining, train_waveform.AdversarialTraining):
+            made = []
+            for name, slots in (("codec", [None]), ("codec2", [2, None])):
+                for slot in slots:
+                    with contextlib.suppress(SlotOver):
+                        folder = self.folder / name
+                        train_waveform.train(kind, self.speech, folder, frozen, SlotOfSteps(slot), **options)
+                made.append(self.folder / name / f"{kind.NAME}.pt")
+            self.assertTrue(self.same(*made), kind.NAME)
+            self.assertFalse(self.same(made[0], frozen))
+
+
+@unittest.skipIf(importlib.util.find_spec("numpy") is None, "no numpy here")
+class Recordings(unittest.TestCase):
+    def test_phonemes_of_frames(self):
+        import speech
+
+        phones = [("pau", 0.04), ("a", 0.12), ("b", 0.2)]
+        recording = speech.Recording("x", "A.", "A.", 0, 0, 0, 0, 3, phones)
+        names = {"pau": 0, "a": 1, "b": 2}
+        # At 13, 40, 67 ms and so on; nothing is said after 200 ms.
+        self.assertEqual(speech.frame_phones(recording, names).tolist(), [[0, 1, 1], [1, 2, 2], [2, 0, 0]])
+
+
+if __name__ == "__main__":
+    unittest.main()

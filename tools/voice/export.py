@@ -1,0 +1,60 @@
+"""The stage `export`: language model and codec in one folder, in 16 bits, as transformers has it."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoProcessor, CsmForConditionalGeneration
+
+import codec
+import csm_files
+from csm_tools.recipes import RecipeError
+from progress import say
+from settings import Settings
+
+MAX_BYTES = 30_000_000
+
+
+def export(language_model: Path, codec_file: Path, output: Path, settings: Settings) -> None:
+    model = CsmForConditionalGeneration(csm_files.make_csm_config(settings))
+    weights = {}
+    for file in sorted(language_model.glob("*.safetensors")):
+        weights |= load_file(file)
+    weights = {name: value.float() for name, value in weights.items() if not name.startswith("codec_model.")}
+    result = model.load_state_dict(weights, strict=False)
+    missing = [
+        name
+        for name in result.missing_keys
+        if not name.startswith("codec_model.") and "embed_audio_tokens" not in name and "embed_tokens" not in name
+    ]
+    if missing or result.unexpected_keys:
+        odd = [*missing, *result.unexpected_keys][0]
+        raise RecipeError(f"{language_model} does not fit these settings: {odd}")
+    model.codec_model.load_state_dict(codec.load_codec(codec_file, settings).state_dict())
+    model.tie_weights()
+    model = model.to(torch.float16).eval()
+    model.save_pretrained(output)
+    csm_files.write_processor(output)
+    # As the published checkpoint has it: both stacks in one file.
+    generation = json.dumps(csm_files.generation_config(settings), indent=2)
+    (output / "generation_config.json").write_text(generation + "\n")
+    for file in output.iterdir():
+        file.chmod(0o644)  # some are written for their owner alone
+    _check(output)
+
+
+def _check(folder: Path) -> None:
+    """transformers loads it and speaks a word."""
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    if size > MAX_BYTES:
+        raise RecipeError(f"{folder} has {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}")
+    model = CsmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    inputs = processor("[0]Hello.", add_special_tokens=True, return_tensors="pt")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        [audio] = model.generate(**inputs, output_audio=True, max_new_tokens=40)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    seconds = len(audio) / 24000
+    say(f"export: {parameters / 1e6:.1f} million parameters, {size / 1e6:.1f} MB; transformers speaks {seconds:.1f} s")
