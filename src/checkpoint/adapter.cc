@@ -272,7 +272,7 @@ void CopyAdapter(const std::filesystem::path& from, const std::filesystem::path&
 
 CsmCheckpoint WithAdapter(CsmCheckpoint checkpoint, const Adapter& adapter, SumType type) {
   for (const auto& [name, term] : adapter.terms) {
-    const TensorView* tensor = checkpoint.tensors->Find(name);
+    const TensorView* tensor = checkpoint.tensors->FindShape(name);
     if (tensor == nullptr || !IsModelMatrix(*tensor)) {
       Fail<FormatError>("{} adapts {}, which is no matrix of {}", adapter.dir.string(),
                         QuoteName(name), checkpoint.dir.string());

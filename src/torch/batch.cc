@@ -87,6 +87,12 @@ NumTargets CountTargets(const Sample& sample) {
   return targets;
 }
 
+torch::Tensor ShareOfLoss(const LossSums& sums, const NumTargets& all, const CsmConfig& config) {
+  const int64_t num_depth = all.depth_frames * (config.num_codebooks - 1);
+  return sums.backbone / static_cast<double>(all.codes0) +
+         sums.depth_decoder / static_cast<double>(num_depth);
+}
+
 void CheckSample(const Sample& sample, const CsmConfig& config) {
   if (sample.labels.size() != sample.input_ids.size()) {
     Fail<ArgumentError>("a conversation has {} positions and {} labels; each needs one",

@@ -28,6 +28,9 @@ struct NumTargets {
 };
 NumTargets CountTargets(const Sample& sample);
 
+/// What the sums of one batch add to the mean loss of all targets, whatever these are cut into.
+torch::Tensor ShareOfLoss(const LossSums& sums, const NumTargets& all, const CsmConfig& config);
+
 /// Throws ArgumentError for a sample that does not fit the model.
 void CheckSample(const Sample& sample, const CsmConfig& config);
 

@@ -95,8 +95,7 @@ Dataset LoadDataset(const std::filesystem::path& file, const CsmProcessor& proce
     if (callbacks.is_cancelled && callbacks.is_cancelled()) throw Cancelled();
     try {
       const Conversation encoded = cache.WithCodes(conversation);
-      Sample sample = std::move(
-          MakeSamples({&encoded, 1}, processor, codec, config, {.train_on = train_on})[0]);
+      Sample sample = MakeSample(encoded, processor, codec, config, {.train_on = train_on});
       CheckSample(sample, config);
       dataset.samples.push_back(std::move(sample));
       if (dataset.first.size() < num_first) dataset.first.push_back(encoded);

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -28,8 +27,7 @@ std::vector<Sample> Samples(const std::filesystem::path& data,
   std::vector<Sample> samples;
   for (const auto& [conversation, place] : ReadDatasetFiles(data)) {
     try {
-      samples.push_back(std::move(
-          MakeSamples({&conversation, 1}, processor, codec, checkpoint.config, options)[0]));
+      samples.push_back(MakeSample(conversation, processor, codec, checkpoint.config, options));
     } catch (const ArgumentError& error) {
       Fail<ArgumentError>("{}: {}", place, error.what());
     }
@@ -46,9 +44,6 @@ EvalResult Compute(const std::filesystem::path& path, const std::filesystem::pat
   const std::vector<Sample> samples = Samples(data, checkpoint, runtime, options);
   NumTargets targets;
   for (const Sample& sample : samples) targets.Add(CountTargets(sample));
-  const auto num_codes0 = static_cast<double>(targets.codes0);
-  const auto num_depth =
-      static_cast<double>(targets.depth_frames * (checkpoint.config.num_codebooks - 1));
   CsmForConditionalGeneration model = LoadModel(checkpoint);
   model->to(device);
   const torch::AutoGradMode grad_mode(options.grad_norms);
@@ -59,7 +54,7 @@ EvalResult Compute(const std::filesystem::path& path, const std::filesystem::pat
     const LossSums sums = model(MakeBatch(part, checkpoint.config).To(device));
     totals.Add(sums);
     if (!options.grad_norms) continue;
-    (sums.backbone / num_codes0 + sums.depth_decoder / num_depth).backward();
+    ShareOfLoss(sums, targets, checkpoint.config).backward();
   }
   EvalResult result{.backbone_loss = totals.BackboneLoss(),
                     .depth_decoder_loss = totals.DepthDecoderLoss()};

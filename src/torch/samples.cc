@@ -1,7 +1,6 @@
 #include "torch/samples.h"
 
 #include <algorithm>
-#include <string>
 
 #include "base/error.h"
 #include "engine/prompt.h"
@@ -14,52 +13,37 @@ bool HasAudio(const Message& message) {
                      [](const auto& item) { return std::holds_alternative<Audio>(item); });
 }
 
-// "" for a single conversation, else which of a batch.
-std::string Which(size_t index, size_t count) {
-  return count == 1 ? "the conversation" : fmt::format("conversation {}", index);
-}
-
 // Marks the turns that are not learnt.
-std::vector<Conversation> Marked(std::span<const Conversation> conversations, TrainOn train_on) {
-  std::vector<Conversation> marked(conversations.begin(), conversations.end());
-  if (train_on == TrainOn::kAll) return marked;
-  for (Conversation& turns : marked) {
-    for (Message& message : turns) message.train = message.train && &message == &turns.back();
-  }
-  return marked;
+Conversation Marked(Conversation turns, TrainOn train_on) {
+  if (train_on == TrainOn::kAll) return turns;
+  for (Message& message : turns) message.train = message.train && &message == &turns.back();
+  return turns;
 }
 
-void CheckLearnsSomething(std::span<const Conversation> conversations, TrainOn train_on) {
-  for (size_t i = 0; i < conversations.size(); ++i) {
-    const Conversation& turns = conversations[i];
-    const std::string which = Which(i, conversations.size());
-    if (std::none_of(turns.begin(), turns.end(), HasAudio)) {
-      Fail<ArgumentError>("{} has no audio; only audio can be learnt", which);
-    }
-    const auto is_learnt = [](const Message& m) { return m.train && HasAudio(m); };
-    if (std::any_of(turns.begin(), turns.end(), is_learnt)) continue;
-    if (train_on == TrainOn::kLast) {
-      Fail<ArgumentError>("the last turn of {} has no audio to learn, and only the last is learnt",
-                          which);
-    }
-    Fail<ArgumentError>("{} has no audio to learn: \"train\" is false where there is audio", which);
+void CheckLearnsSomething(const Conversation& turns, TrainOn train_on) {
+  if (std::none_of(turns.begin(), turns.end(), HasAudio)) {
+    Fail<ArgumentError>("the conversation has no audio; only audio can be learnt");
   }
+  const auto is_learnt = [](const Message& m) { return m.train && HasAudio(m); };
+  if (std::any_of(turns.begin(), turns.end(), is_learnt)) return;
+  if (train_on == TrainOn::kLast) {
+    Fail<ArgumentError>(
+        "the last turn of the conversation has no audio to learn, and only the last is learnt");
+  }
+  Fail<ArgumentError>(
+      "the conversation has no audio to learn: \"train\" is false where there is audio");
 }
 
 }  // namespace
 
-std::vector<Sample> MakeSamples(std::span<const Conversation> conversations,
-                                const CsmProcessor& processor, const MimiModel& codec,
-                                const CsmConfig& config, const EvalOptions& options) {
-  const std::vector<Conversation> marked = Marked(conversations, options.train_on);
+Sample MakeSample(const Conversation& conversation, const CsmProcessor& processor,
+                  const MimiModel& codec, const CsmConfig& config, const EvalOptions& options) {
+  const Conversation marked = Marked(conversation, options.train_on);
   CheckLearnsSomething(marked, options.train_on);
   const CsmInputs inputs = processor.apply_chat_template(
       marked, {.parse_special = options.parse_special, .output_labels = true});
-  std::vector<Sample> samples;
-  for (const CsmInputs::Row& row : inputs.rows) {
-    samples.push_back({row.input_ids, row.labels, engine::EncodeClips(row, codec, config)});
-  }
-  return samples;
+  const CsmInputs::Row& row = inputs.rows[0];
+  return {row.input_ids, row.labels, engine::EncodeClips(row, codec, config)};
 }
 
 }  // namespace csm::train

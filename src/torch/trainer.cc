@@ -184,9 +184,6 @@ class Run {
   void Step() {
     const auto start = Clock::now();
     const StepShare share = sampler_->Step(position_.step);
-    const auto num_codes0 = static_cast<double>(share.targets.codes0);
-    const auto num_depth =
-        static_cast<double>(share.targets.depth_frames * (origin_.config.num_codebooks - 1));
     // What dropout draws depends on the step and the process alone.
     torch::manual_seed(static_cast<uint64_t>(options_.seed + position_.step) +
                        (static_cast<uint64_t>(processes_.rank()) << 32));
@@ -200,8 +197,7 @@ class Run {
         sums = model_(batch);
       }
       totals.Add(sums);
-      // Means over the whole step, whatever it is cut into.
-      (sums.backbone / num_codes0 + sums.depth_decoder / num_depth).backward();
+      ShareOfLoss(sums, share.targets, origin_.config).backward();
     }
     totals.SumOver(processes_);
     if (processes_.size() > 1) optimizer_->SumGradients(processes_);

@@ -1,13 +1,17 @@
-"""What the training recipes (new_speaker, voice) share: errors in a sentence, programs, JSON files.
+"""What the training recipes (new_speaker, voice) share: errors in a sentence, options, programs, JSON files.
 
 Needs Python's standard library alone.
 """
 
+import argparse
 import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class RecipeError(RuntimeError):
@@ -26,6 +30,35 @@ def run_program(command: Sequence[Any], is_shown: bool = False) -> str:
         reason = "" if is_shown else f": {done.stderr.strip()[-500:]}"
         raise RecipeError(f"`{' '.join(parts[:2])}` ended with exit code {done.returncode}{reason}")
     return done.stdout
+
+
+def add_csm_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--csm", type=Path, default=ROOT / "build/release-torch/bin/csm", help="the program")
+
+
+def need_csm(csm: Path) -> None:
+    if not csm.exists():
+        raise RecipeError(f"there is no {csm}: build it (docs/training.md), or give --csm")
+
+
+def need_packages(packages: Sequence[str], requirements: str) -> None:
+    """By the names that they are imported by."""
+    for package in packages:
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise RecipeError(
+                f"the Python package {error.name} is missing: pip install -r {requirements}"
+            ) from None
+
+
+def parse_stages(parser: argparse.ArgumentParser, text: str, stages: Sequence[str]) -> list[str]:
+    """Some of the stages, as they are given: with commas between them."""
+    chosen = text.split(",")
+    unknown = [stage for stage in chosen if stage not in stages]
+    if unknown:
+        parser.error(f"there is no stage {unknown[0]}; there are {', '.join(stages)}")
+    return chosen
 
 
 def read_json(file: Path) -> Any:

@@ -25,18 +25,27 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
 
 import dataset
 from csm_program import Csm, Model
-from csm_tools.recipes import RecipeError, read_json, write_json
+from csm_tools.recipes import (
+    ROOT,
+    RecipeError,
+    add_csm_option,
+    need_csm,
+    need_packages,
+    parse_stages,
+    read_json,
+    write_json,
+)
 from report import CODEC_ROW, markdown
 
 STAGES = ["speech", "before", "train", "after", "report"]
 NUM_DEV = 10
 NUM_FORMER = 20  # training sentences that tell what the model sounded like
 NUM_NEW = 20  # and what the new speaker does
+JUDGES = ["faster_whisper", "resemblyzer", "whisper_normalizer", "jiwer"]
 LOSSES = ("loss", "backbone_loss", "depth_decoder_loss")
 
 
@@ -244,15 +253,9 @@ class Recipe:
 
 def import_measure() -> Any:
     """The judges' packages are needed by the last stage alone."""
-    try:
-        import measure
+    need_packages(JUDGES, "tools/new_speaker/requirements.txt")
+    import measure
 
-        for package in ("faster_whisper", "resemblyzer", "whisper_normalizer", "jiwer"):
-            __import__(package)
-    except ImportError as error:
-        raise RecipeError(
-            f"the Python package {error.name} is missing: pip install -r tools/new_speaker/requirements.txt"
-        ) from None
     return measure
 
 
@@ -262,7 +265,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, required=True, help="CSM checkpoint to teach")
     parser.add_argument("--work", type=Path, default=ROOT / "build/new_speaker", help="default: %(default)s")
-    parser.add_argument("--csm", type=Path, default=ROOT / "build/release-torch/bin/csm", help="the program")
+    add_csm_option(parser)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--voice", default="rms", help="flite's: rms, slt, awb, kal16 (default: %(default)s)")
     parser.add_argument("--speaker", type=int, default=0, help="the new one's number (default: %(default)s)")
@@ -280,18 +283,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="times each sentence is spoken")
     parser.add_argument("--stages", default=",".join(STAGES), help="which of them (default: %(default)s)")
     args = parser.parse_args()
-    args.stages = args.stages.split(",")
-    unknown = [stage for stage in args.stages if stage not in STAGES]
-    if unknown:
-        parser.error(f"there is no stage {unknown[0]}; there are {', '.join(STAGES)}")
+    args.stages = parse_stages(parser, args.stages, STAGES)
     return args
 
 
 def main() -> int:
     args = parse_args()
     try:
-        if not args.csm.exists() and set(args.stages) & {"before", "train", "after"}:
-            raise RecipeError(f"there is no {args.csm}: build it (docs/training.md), or give --csm")
+        if set(args.stages) & {"before", "train", "after"}:
+            need_csm(args.csm)
         recipe = Recipe(args)
         for stage in STAGES:
             if stage in args.stages:

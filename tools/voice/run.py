@@ -28,10 +28,17 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
 
-from csm_tools.recipes import RecipeError, read_json, write_json
+from csm_tools.recipes import (
+    RecipeError,
+    add_csm_option,
+    need_csm,
+    need_packages,
+    parse_stages,
+    read_json,
+    write_json,
+)
 from progress import Slot, SlotOver, say
 from settings import Settings
 
@@ -59,16 +66,6 @@ PACKAGES = {  # that a stage needs, by the names they are imported by
 }
 
 
-def need_packages(stage: str) -> None:
-    for package in PACKAGES.get(stage, []):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise RecipeError(
-                f"the Python package {error.name} is missing: pip install -r tools/voice/requirements.txt"
-            ) from None
-
-
 class Recipe:
     def __init__(self, args: argparse.Namespace, settings: Settings, slot: Slot) -> None:
         self.args, self.settings, self.slot = args, settings, slot
@@ -90,7 +87,7 @@ class Recipe:
         if done.exists():
             say(f"{stage}: is there already")
             return
-        need_packages(stage)
+        need_packages(PACKAGES.get(stage, []), "tools/voice/requirements.txt")
         say(f"{stage} ...")
         make()
         write_json(done, asdict(self.settings))
@@ -196,7 +193,7 @@ def is_changeable(name: str) -> bool:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of all that is made")
-    parser.add_argument("--csm", type=Path, default=ROOT / "build/release-torch/bin/csm", help="the program")
+    add_csm_option(parser)
     parser.add_argument("--stages", default=",".join(STAGES), help="which of them (default: all)")
     parser.add_argument("--minutes", type=float, help="stop and save after so long (exit code 3)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: %(default)s")
@@ -207,10 +204,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=int, help="report: so many sentences of each held-out set (default: all)")
     args = parser.parse_args()
-    args.stages = args.stages.split(",")
-    unknown = [stage for stage in args.stages if stage not in STAGES]
-    if unknown:
-        parser.error(f"there is no stage {unknown[0]}; there are {', '.join(STAGES)}")
+    args.stages = parse_stages(parser, args.stages, STAGES)
     return args
 
 
@@ -221,8 +215,8 @@ def main() -> int:
     try:
         settings = Settings().scaled(args.scale).with_values(args.set)
         keep_settings(args.work, settings)
-        if not args.csm.exists() and set(args.stages) & {"language-model", "report"}:
-            raise RecipeError(f"there is no {args.csm}: build it (docs/training.md), or give --csm")
+        if set(args.stages) & {"language-model", "report"}:
+            need_csm(args.csm)
         recipe = Recipe(args, settings, slot)
         for stage in STAGES:
             if stage in args.stages:
