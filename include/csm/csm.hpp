@@ -426,7 +426,8 @@ struct Message {
 
 using Conversation = std::vector<Message>;
 
-/// Reads HF's chat form: a list of messages, or a list of such lists (a batch). Audio paths are
+/// Reads HF's chat form: a list of messages, or a list of such lists (a batch). Audio is a file, or
+/// {"codes": [[c0, c1, …], …]} of the codec, a list a frame. Audio paths are
 /// relative to the file's folder. Throws FormatError naming the message and key at fault.
 CSM_EXPORT std::vector<Conversation> load_conversations(const std::filesystem::path& json_file);
 

@@ -95,21 +95,8 @@ text::ConversationFile PromptOptions::Read() const {
 
 std::vector<std::filesystem::path> PromptOptions::Files(
     const std::vector<Conversation>& conversations) const {
-  std::vector<std::filesystem::path> files = AudioFiles(conversations);
+  std::vector<std::filesystem::path> files = text::AudioFiles(conversations);
   files.insert(files.end(), {text_file_, conversation_file_});
-  return files;
-}
-
-std::vector<std::filesystem::path> AudioFiles(const std::vector<Conversation>& conversations) {
-  std::vector<std::filesystem::path> files;
-  for (const Conversation& conversation : conversations) {
-    for (const Message& message : conversation) {
-      for (const auto& item : message.content) {
-        const Audio* audio = std::get_if<Audio>(&item);
-        if (audio != nullptr) files.push_back(std::get<std::filesystem::path>(audio->source));
-      }
-    }
-  }
   return files;
 }
 

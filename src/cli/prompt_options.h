@@ -35,9 +35,6 @@ class PromptOptions {
   CLI::Option* speaker_option_ = nullptr;
 };
 
-/// The audio files that conversations name.
-std::vector<std::filesystem::path> AudioFiles(const std::vector<Conversation>& conversations);
-
 /// All of standard input. Throws FileError, also beyond `max_bytes`.
 std::string ReadStandardInput(size_t max_bytes);
 

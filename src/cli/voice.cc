@@ -98,7 +98,7 @@ int Create(const CreateOptions& options) {
   const std::filesystem::path dir = options.model.Dir();
   if (options.output == "-") throw UsageError("a voice is a file: give its name as --output");
   const Conversation conversation = ReadConversation(options.conversation);
-  std::vector<std::filesystem::path> inputs = AudioFiles({conversation});
+  std::vector<std::filesystem::path> inputs = text::AudioFiles({&conversation, 1});
   inputs.emplace_back(options.conversation);
   CheckDistinct({options.output}, inputs);
   CheckTextWritable(options.output);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -51,6 +52,21 @@ Turn ReadTurn(const Message& message) {
   return turn;
 }
 
+std::vector<std::filesystem::path> AudioFiles(std::span<const Conversation> conversations) {
+  std::vector<std::filesystem::path> files;
+  for (const Conversation& conversation : conversations) {
+    for (const Message& message : conversation) {
+      for (const auto& item : message.content) {
+        const auto* audio = std::get_if<Audio>(&item);
+        if (audio == nullptr) continue;
+        const auto* path = std::get_if<std::filesystem::path>(&audio->source);
+        if (path != nullptr) files.push_back(*path);
+      }
+    }
+  }
+  return files;
+}
+
 }  // namespace text
 
 namespace {
@@ -59,6 +75,7 @@ namespace {
 constexpr size_t kMaxFileBytes = size_t{16} << 20;
 // Objects of these files have two or three keys.
 constexpr size_t kMaxKeys = 100;
+constexpr uint64_t kMaxCode = std::numeric_limits<int32_t>::max();
 
 /// Turns JSON into conversations; remembers where it is, for messages.
 class ConversationReader {
@@ -149,24 +166,59 @@ class ConversationReader {
     if (type == "text") {
       message->content.emplace_back(Text{StringMember(item, "text", where)});
     } else if (type == "audio") {
-      message->content.emplace_back(Audio{ReadPath(item, where)});
+      if (item.contains("codes")) {
+        message->content.emplace_back(Audio{ReadCodes(item, where)});
+      } else {
+        message->content.emplace_back(Audio{ReadPath(item, where)});
+      }
     } else {
       FailHere("{}.type is {}; it should be \"text\" or \"audio\"", where, Quoted(type));
     }
   }
 
+  /// Frames, each a list of one code a codebook. Whether they fit a model is seen when one is
+  /// there.
+  Codes ReadCodes(const Json& item, const std::string& where) const {
+    if (NumOf(item, kPathKeys) > 0) {
+      FailHere("{} has both \"codes\" and an audio file; it should have one of them", where);
+    }
+    const Json& frames = item["codes"];
+    const bool has_frames = frames.is_array() && !frames.empty() && frames[0].is_array();
+    if (!has_frames || frames[0].empty()) {
+      FailHere("{}.codes is not a list of frames, each a list of one code a codebook", where);
+    }
+    Codes codes{.num_codebooks = static_cast<int>(frames[0].size())};
+    for (size_t t = 0; t < frames.size(); ++t) {
+      if (!frames[t].is_array() || frames[t].size() != frames[0].size()) {
+        FailHere("{}.codes[{}] is not a list of {} codes, as the first frame is", where, t,
+                 frames[0].size());
+      }
+      for (const Json& code : frames[t]) {
+        const bool is_code = code.is_number_unsigned() && code.get<uint64_t>() <= kMaxCode;
+        if (!is_code) FailHere("{}.codes[{}] holds {}, which is no code", where, t, code.dump());
+        codes.data.push_back(code.get<int32_t>());
+      }
+    }
+    return codes;
+  }
+
+  static size_t NumOf(const Json& item, std::span<const char* const> keys) {
+    return static_cast<size_t>(std::count_if(keys.begin(), keys.end(),
+                                             [&](const char* key) { return item.contains(key); }));
+  }
+
   /// transformers takes any of these keys for the same thing.
+  static constexpr std::array kPathKeys = {"path", "url", "audio"};
+
   std::filesystem::path ReadPath(const Json& item, const std::string& where) const {
-    constexpr std::array kKeys = {"path", "url", "audio"};
-    const auto num_keys = std::count_if(kKeys.begin(), kKeys.end(),
-                                        [&](const char* key) { return item.contains(key); });
+    const size_t num_keys = NumOf(item, kPathKeys);
     if (num_keys != 1) {
       FailHere(
           "{} has {} of the keys \"path\", \"url\" and \"audio\"; it should have one, an audio "
-          "file",
+          "file, or \"codes\"",
           where, num_keys);
     }
-    const char* key = *std::find_if(kKeys.begin(), kKeys.end(),
+    const char* key = *std::find_if(kPathKeys.begin(), kPathKeys.end(),
                                     [&](const char* name) { return item.contains(name); });
     const std::string path = StringMember(item, key, where);
     if (path.empty() || path.find('\0') != std::string::npos) {

@@ -3,6 +3,7 @@
 #define CSM_TEXT_CONVERSATION_H_
 
 #include <filesystem>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -20,6 +21,9 @@ struct Turn {
 /// Reads a message: a role of decimal digits and, in any order, one text and at most one audio.
 /// Throws ArgumentError with a sentence about the message, to be completed with its place.
 Turn ReadTurn(const Message& message);
+
+/// The audio files that conversations name.
+std::vector<std::filesystem::path> AudioFiles(std::span<const Conversation> conversations);
 
 struct ConversationFile {
   std::vector<Conversation> conversations;

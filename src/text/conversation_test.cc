@@ -114,6 +114,29 @@ TEST(LoadConversations, SaysWhatIsWrongWithAudio) {
               HasSubstr("name of a file"));
 }
 
+TEST(LoadConversations, ReadsCodes) {
+  const auto conversations = Parse(R"([{"role": "0", "content": [
+      {"type": "text", "text": "a"}, {"type": "audio", "codes": [[1, 2], [3, 4], [5, 6]]}]}])");
+  const auto& codes = std::get<Codes>(std::get<Audio>(conversations[0][0].content.at(1)).source);
+  EXPECT_EQ(codes.num_codebooks, 2);
+  EXPECT_EQ(codes.data, (std::vector<int32_t>{1, 2, 3, 4, 5, 6}));
+}
+
+TEST(LoadConversations, SaysWhatIsWrongWithCodes) {
+  const auto error_of = [](const std::string& codes, const std::string& more = "") {
+    return ErrorOfContent(R"({"type": "audio", "codes": )" + codes + more + "}");
+  };
+  for (const char* codes : {"3", "null", "[]", "[[]]", "[1]", "{}"}) {
+    EXPECT_THAT(error_of(codes), HasSubstr("content[0].codes is not a list of frames"));
+  }
+  EXPECT_THAT(error_of("[[1, 2], [1]]"), HasSubstr("content[0].codes[1] is not a list of 2 codes"));
+  EXPECT_THAT(error_of("[[1, 2], 1]"), HasSubstr("codes[1]"));
+  for (const char* code : {"-1", "1.5", "\"1\"", "2147483648", "[1]"}) {
+    EXPECT_THAT(error_of("[[0], [" + std::string(code) + "]]"), HasSubstr("which is no code"));
+  }
+  EXPECT_THAT(error_of("[[1]]", R"(, "path": "a.wav")"), HasSubstr("both"));
+}
+
 TEST(LoadConversations, HostileFilesAreRefused) {
   EXPECT_THAT(ErrorOf(std::string(100000, '[')), HasSubstr("nested"));
   std::string keys = R"([{"role": "0", "content": "a")";

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "text/conversation.h"
 #include "torch/dataset_files.h"
 #include "torch/samples.h"
 
@@ -17,14 +18,7 @@ namespace {
 std::vector<std::filesystem::path> AudioFiles(std::span<const PlacedConversation> conversations) {
   std::set<std::filesystem::path> files;
   for (const auto& [conversation, place] : conversations) {
-    for (const Message& message : conversation) {
-      for (const auto& item : message.content) {
-        const auto* audio = std::get_if<Audio>(&item);
-        const auto* path =
-            audio == nullptr ? nullptr : std::get_if<std::filesystem::path>(&audio->source);
-        if (path != nullptr) files.insert(*path);
-      }
-    }
+    for (auto& file : text::AudioFiles({&conversation, 1})) files.insert(std::move(file));
   }
   return {files.begin(), files.end()};
 }

@@ -1,5 +1,6 @@
 """Options of csm generate, and what it writes."""
 
+import json
 import os
 import shutil
 import struct
@@ -53,6 +54,21 @@ class Prompts(GenerateTest):
         source = PLAIN.read_bytes()
         codes = self.codes("--greedy", "--conversation", "/dev/stdin", stdin=source)
         self.assertEqual(codes, self.expected)
+
+    def test_codes_instead_of_audio(self):
+        talk = load_json(TINY / "context" / "conversation.json")
+        file = self.out / "talk.json"
+        for message in talk[:2]:
+            audio = message["content"][1]
+            encoded = self.csm("encode", "--model", TINY, TINY / "context" / audio.pop("path"), "--codes", "-")[0]
+            audio["codes"] = json.loads(encoded)["sequences"][0]
+        file.write_text(json.dumps(talk))
+        expected = self.codes("--conversation", TINY / "context" / "conversation.json", "--greedy")
+        self.assertEqual(self.codes("--conversation", file, "--greedy"), expected)
+        for wrong, word in (([[1] * 7], "7 codebooks"), ([[1] * 7 + [999]], "999")):
+            talk[0]["content"][1]["codes"] = wrong
+            file.write_text(json.dumps(talk))
+            self.assertIn(word, self.fails("generate", "--model", TINY, "--conversation", file, "--output", self.out / "o.wav"))
 
     def test_speaker(self):
         codes = self.codes("--greedy", "--text", TEXT, "--speaker", "1")
