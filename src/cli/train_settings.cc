@@ -56,6 +56,14 @@ constexpr std::array kHelp = {
     FieldHelp{"depth_decoder_labels_ratio", "X",
               "Share of the frames that the depth decoder learns, drawn anew\nfor each step",
               "Step"},
+    FieldHelp{"guided_attention", "X",
+              "From nothing: weight of a loss that leads some heads to the text that\n"
+              "is being spoken, so that speech follows text sooner; 0: none (try 0.3)",
+              "Step"},
+    FieldHelp{"code_noise", "X",
+              "Share of the frames gone before that are replaced by others, so that\n"
+              "a model learns to go on after its own mistakes (try 0.1)",
+              "Step"},
     FieldHelp{"train_on", "all|last", "Turns whose audio is learnt; the others are context",
               "Step"},
     FieldHelp{"lora_r", "N", "Above 0: train a LoRA adapter of this rank, not the weights",

@@ -87,10 +87,13 @@ NumTargets CountTargets(const Sample& sample) {
   return targets;
 }
 
-torch::Tensor ShareOfLoss(const LossSums& sums, const NumTargets& all, const CsmConfig& config) {
+torch::Tensor ShareOfLoss(const LossSums& sums, const NumTargets& all, const CsmConfig& config,
+                          double guided_attention) {
   const int64_t num_depth = all.depth_frames * (config.num_codebooks - 1);
-  return sums.backbone / static_cast<double>(all.codes0) +
-         sums.depth_decoder / static_cast<double>(num_depth);
+  const torch::Tensor share = sums.backbone / static_cast<double>(all.codes0) +
+                              sums.depth_decoder / static_cast<double>(num_depth);
+  if (!sums.attention.defined()) return share;
+  return share + sums.attention * (guided_attention / static_cast<double>(all.codes0));
 }
 
 void CheckSample(const Sample& sample, const CsmConfig& config) {
@@ -121,6 +124,24 @@ void CheckSample(const Sample& sample, const CsmConfig& config) {
   if (std::any_of(sample.frames.data.begin(), sample.frames.data.end(), is_outside)) {
     Fail<ArgumentError>("a code is outside [0, {})", config.vocab_size);
   }
+}
+
+void AddCodeNoise(double share, const CsmConfig& config, Batch& batch) {
+  const torch::Tensor frames = batch.frames;
+  const torch::Tensor is_audio = frames.ne(config.codebook_eos_token_id).any(1);
+  const torch::Tensor others = frames.index({is_audio});
+  if (others.size(0) == 0) return;
+  const int64_t count = frames.size(0), width = frames.size(1);
+  const auto drawn = [&](at::IntArrayRef shape, double chance) {
+    return torch::rand(shape) < chance;
+  };
+  const torch::Tensor elsewhere = others.index_select(0, torch::randint(others.size(0), {count}));
+  const torch::Tensor is_wrong = drawn({count, 1}, share) & is_audio.unsqueeze(1);
+  const torch::Tensor whole = torch::where(is_wrong, elsewhere, frames);
+  const torch::Tensor is_code_wrong = drawn({count, width}, share / 3) & is_audio.unsqueeze(1);
+  const torch::Tensor codes =
+      torch::randint(config.codec_config.codebook_size, {count, width}, frames.options());
+  batch.frames = torch::where(is_code_wrong, codes, whole);
 }
 
 Batch MakeBatch(std::span<const Sample> samples, const CsmConfig& config) {

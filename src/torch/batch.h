@@ -29,7 +29,9 @@ struct NumTargets {
 NumTargets CountTargets(const Sample& sample);
 
 /// What the sums of one batch add to the mean loss of all targets, whatever these are cut into.
-torch::Tensor ShareOfLoss(const LossSums& sums, const NumTargets& all, const CsmConfig& config);
+/// `guided_attention`: weight of the sums' attention, if they have any.
+torch::Tensor ShareOfLoss(const LossSums& sums, const NumTargets& all, const CsmConfig& config,
+                          double guided_attention = 0);
 
 /// Throws ArgumentError for a sample that does not fit the model.
 void CheckSample(const Sample& sample, const CsmConfig& config);
@@ -39,6 +41,11 @@ void CheckSample(const Sample& sample, const CsmConfig& config);
 /// a row's first position, as HF indexes, the last). Throws ArgumentError if there is nothing to
 /// learn for one of the two.
 Batch MakeBatch(std::span<const Sample> samples, const CsmConfig& config);
+
+/// Replaces `share` of the frames that the model hears, never those that it learns, by frames from
+/// elsewhere in the batch, and single codes of a third as many by any code. Ends of audio stay.
+/// Draws from torch's generator.
+void AddCodeNoise(double share, const CsmConfig& config, Batch& batch);
 
 }  // namespace csm::train
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/rope.h"
+#include "torch/attention_guide.h"
 
 namespace csm::train {
 
@@ -88,11 +89,13 @@ torch::Tensor AttentionImpl::Heads(const torch::Tensor& x, int64_t num_heads) co
   return x.view({x.size(0), x.size(1), num_heads, head_dim_}).transpose(1, 2);
 }
 
-torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const RopeTable& rope) {
+torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const RopeTable& rope,
+                                     AttentionGuide* guide) {
   const int64_t group = num_heads_ / num_kv_heads_;
   const torch::Tensor query = Rotate(Heads(q_proj_(x), num_heads_), rope);
   const torch::Tensor key = RepeatHeads(Rotate(Heads(k_proj_(x), num_kv_heads_), rope), group);
   const torch::Tensor value = RepeatHeads(Heads(v_proj_(x), num_kv_heads_), group);
+  if (guide != nullptr) guide->Add(query.select(1, 0), key.select(1, 0));
   const torch::Tensor attended = at::scaled_dot_product_attention(
       query, key, value, /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/true);
   return o_proj_(attended.transpose(1, 2).reshape({x.size(0), x.size(1), num_heads_ * head_dim_}));
@@ -117,8 +120,9 @@ DecoderLayerImpl::DecoderLayerImpl(const LlamaConfig& config) {
   post_attention_layernorm_ = register_module("post_attention_layernorm", norm());
 }
 
-torch::Tensor DecoderLayerImpl::forward(const torch::Tensor& x, const RopeTable& rope) {
-  const torch::Tensor attended = x + self_attn_(input_layernorm_(x), rope);
+torch::Tensor DecoderLayerImpl::forward(const torch::Tensor& x, const RopeTable& rope,
+                                        AttentionGuide* guide) {
+  const torch::Tensor attended = x + self_attn_(input_layernorm_(x), rope, guide);
   return attended + mlp_(post_attention_layernorm_(attended));
 }
 

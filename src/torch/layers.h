@@ -65,12 +65,14 @@ struct RopeTable {
 RopeTable MakeRopeTable(const LlamaConfig& config, int64_t length,
                         const torch::TensorOptions& options);
 
+class AttentionGuide;
+
 /// Causal attention with grouped keys and values.
 class AttentionImpl : public torch::nn::Module {
  public:
   explicit AttentionImpl(const LlamaConfig& config);
-  /// x: [rows, length, hidden_size].
-  torch::Tensor forward(const torch::Tensor& x, const RopeTable& rope);
+  /// x: [rows, length, hidden_size]. `guide`: gets the first head's attention; null: none.
+  torch::Tensor forward(const torch::Tensor& x, const RopeTable& rope, AttentionGuide* guide);
 
  private:
   torch::Tensor Heads(const torch::Tensor& x, int64_t num_heads) const;
@@ -93,7 +95,8 @@ TORCH_MODULE(Mlp);
 class DecoderLayerImpl : public torch::nn::Module {
  public:
   explicit DecoderLayerImpl(const LlamaConfig& config);
-  torch::Tensor forward(const torch::Tensor& x, const RopeTable& rope);
+  torch::Tensor forward(const torch::Tensor& x, const RopeTable& rope,
+                        AttentionGuide* guide = nullptr);
 
  private:
   RmsNorm input_layernorm_{nullptr}, post_attention_layernorm_{nullptr};

@@ -1,7 +1,9 @@
 #include "torch/modules.h"
 
+#include <optional>
 #include <utility>
 
+#include "torch/attention_guide.h"
 #include "torch/recompute.h"
 
 namespace csm::train {
@@ -30,14 +32,17 @@ void LlamaStackImpl::AddLayers() {
   norm_ = register_module("norm", RmsNorm(config_.hidden_size, config_.rms_norm_eps));
 }
 
-torch::Tensor LlamaStackImpl::Run(torch::Tensor x) {
+torch::Tensor LlamaStackImpl::Run(torch::Tensor x, AttentionGuide* guide) {
   const RopeTable rope = MakeRopeTable(config_, x.size(1), x.options());
   const bool recomputes = is_checkpointing_ && torch::GradMode::is_enabled();
   // Of an adapter's layers, nothing may have asked for a gradient so far.
   if (recomputes && !x.requires_grad()) x.requires_grad_();
-  for (const auto& module : *layers_) {
-    auto* layer = module->as<DecoderLayer>();
-    const auto run = [layer, rope](const torch::Tensor& in) { return layer->forward(in, rope); };
+  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
+    auto* layer = layers_[static_cast<size_t>(i)]->as<DecoderLayer>();
+    AttentionGuide* const own = guide != nullptr && guide->IsGuided(i) ? guide : nullptr;
+    const auto run = [layer, rope, own](const torch::Tensor& in) {
+      return layer->forward(in, rope, own);
+    };
     x = recomputes ? Recompute(x, run) : run(x);
   }
   return norm_(x);
@@ -59,8 +64,8 @@ BackboneModelImpl::BackboneModelImpl(const CsmConfig& config)
   AddLayers();
 }
 
-torch::Tensor BackboneModelImpl::forward(const torch::Tensor& embeddings) {
-  return Run(embeddings);
+torch::Tensor BackboneModelImpl::forward(const torch::Tensor& embeddings, AttentionGuide* guide) {
+  return Run(embeddings, guide);
 }
 
 DepthDecoderModelImpl::DepthDecoderModelImpl(const CsmDepthDecoderConfig& config, Embedding tied)
@@ -105,9 +110,14 @@ torch::Tensor DepthDecoderForCausalLMImpl::forward(const torch::Tensor& hidden,
 }
 
 Batch Batch::To(const torch::Device& device) const {
-  return {input_ids.to(device),     frames.to(device),          frame_positions.to(device),
-          backbone_from.to(device), backbone_labels.to(device), depth_from.to(device),
-          depth_frames.to(device)};
+  return {input_ids.to(device),
+          frames.to(device),
+          frame_positions.to(device),
+          backbone_from.to(device),
+          backbone_labels.to(device),
+          depth_from.to(device),
+          depth_frames.to(device),
+          attention_guide.defined() ? attention_guide.to(device) : attention_guide};
 }
 
 torch::Tensor LossSums::BackboneLoss() const {
@@ -140,13 +150,18 @@ LossSums CsmForConditionalGenerationImpl::forward(const Batch& batch) {
   const torch::Tensor frames = backbone_model->embed_tokens(batch.frames);
   const torch::Tensor embeddings =
       text.flatten(0, 1).index_copy(0, batch.frame_positions, frames).view_as(text);
-  const torch::Tensor hidden = backbone_model(embeddings).flatten(0, 1);
+  std::optional<AttentionGuide> guide;
+  if (batch.attention_guide.defined()) {
+    guide.emplace(batch.attention_guide, config_.num_hidden_layers);
+  }
+  const torch::Tensor hidden = backbone_model(embeddings, guide ? &*guide : nullptr).flatten(0, 1);
 
   LossSums sums;
   sums.num_backbone = batch.backbone_labels.size(0);
   sums.num_depth_decoder = batch.depth_frames.size(0) * (config_.num_codebooks - 1);
   sums.backbone = SumOfCrossEntropies(lm_head(hidden.index_select(0, batch.backbone_from)),
                                       batch.backbone_labels);
+  if (guide) sums.attention = guide->Loss();
   sums.depth_decoder = depth_decoder(hidden.index_select(0, batch.depth_from), batch.depth_frames);
   return sums;
 }

@@ -23,8 +23,9 @@ class LlamaStackImpl : public torch::nn::Module {
  protected:
   /// Called last in a constructor: the order of a module's parts is that of its parameters.
   void AddLayers();
-  /// x: [rows, length, hidden_size] -> the same, after the final norm.
-  torch::Tensor Run(torch::Tensor x);
+  /// x: [rows, length, hidden_size] -> the same, after the final norm. `guide`: of some heads'
+  /// attention, or null; not with gradient checkpointing.
+  torch::Tensor Run(torch::Tensor x, AttentionGuide* guide = nullptr);
 
   LlamaConfig config_;
 
@@ -52,7 +53,7 @@ class BackboneModelImpl : public LlamaStackImpl {
  public:
   explicit BackboneModelImpl(const CsmConfig& config);
   /// embeddings: [rows, length, hidden_size] -> the same, after the final norm.
-  torch::Tensor forward(const torch::Tensor& embeddings);
+  torch::Tensor forward(const torch::Tensor& embeddings, AttentionGuide* guide);
 
   CodeEmbeddings embed_tokens;
 };
@@ -106,6 +107,7 @@ struct Batch {
   torch::Tensor backbone_labels;  ///< [num_backbone]
   torch::Tensor depth_from;       ///< [num_depth] flattened positions that predict the rest
   torch::Tensor depth_frames;     ///< [num_depth, num_codebooks]
+  torch::Tensor attention_guide;  ///< as MakeAttentionGuide gives; undefined: attention is free
 
   Batch To(const torch::Device& device) const;
 };
@@ -113,6 +115,7 @@ struct Batch {
 /// Each a sum of cross-entropies, in f32, and how many they are of.
 struct LossSums {
   torch::Tensor backbone, depth_decoder;
+  torch::Tensor attention;  ///< of AttentionGuide, for codes 0; undefined without one
   int64_t num_backbone = 0, num_depth_decoder = 0;
 
   /// HF's losses: means, of codes 0 and of all codes of the depth decoder.

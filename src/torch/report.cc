@@ -97,8 +97,10 @@ std::string Charts(const Json& lines) {
   }
   constexpr std::array kOthers = {std::pair{"grad_norm", "Norm of the gradients"},
                                   std::pair{"learning_rate", "Learning rate"},
-                                  std::pair{"frames_per_second", "Frames per second"}};
+                                  std::pair{"frames_per_second", "Frames per second"},
+                                  std::pair{"attention_loss", "Guided attention"}};
   for (const auto& [key, title] : kOthers) {
+    if (!lines.empty() && !lines.front().contains(key)) continue;
     html += SvgChart(title, std::array{CurveOf(lines, key, "")});
   }
   return html + "</div>\n";

@@ -72,6 +72,11 @@ void TrainOptions::Validate() const {
   CheckInteger("seed", seed, 0);
   CheckRange<int64_t>("num_samples", num_samples, 0, 100);
   CheckNumber("depth_decoder_labels_ratio", depth_decoder_labels_ratio, 1);
+  CheckNumber("guided_attention", guided_attention, 1000);
+  if (guided_attention > 0 && gradient_checkpointing) {
+    Fail<ArgumentError>("guided_attention does not go with gradient_checkpointing: give one");
+  }
+  CheckNumber("code_noise", code_noise, 1);
   if (train_on != "all" && train_on != "last") {
     Fail<ArgumentError>("train_on is '{}'; there are all, last", train_on);
   }

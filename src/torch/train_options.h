@@ -37,6 +37,8 @@ struct TrainOptions {
   bool bf16 = false;                    ///< autocast; weights and optimiser stay in f32
   bool gradient_checkpointing = false;  ///< layers keep their input alone
   double depth_decoder_labels_ratio = 1.0 / 16;
+  double guided_attention = 0;  ///< weight of attention_guide.h's loss; 0: attention is free
+  double code_noise = 0;        ///< share of the frames gone before that are heard wrong
   std::string train_on = "all";
   std::string freeze = "";  ///< parameters whose names match this regular expression stay
   int64_t lora_r = 0;       ///< above 0: low-rank terms are trained, all weights stay
@@ -71,6 +73,8 @@ struct TrainOptions {
     visit("bf16", self.bf16);
     visit("gradient_checkpointing", self.gradient_checkpointing);
     visit("depth_decoder_labels_ratio", self.depth_decoder_labels_ratio);
+    visit("guided_attention", self.guided_attention);
+    visit("code_noise", self.code_noise);
     visit("train_on", self.train_on);
     visit("freeze", self.freeze);
     visit("lora_r", self.lora_r);

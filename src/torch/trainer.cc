@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "checkpoint/adapter.h"
 #include "text/utf8.h"
+#include "torch/attention_guide.h"
 #include "torch/autocast.h"
 #include "torch/dataset.h"
 #include "torch/device.h"
@@ -190,14 +191,14 @@ class Run {
     model_->train();
     Totals totals;
     for (const std::vector<Sample>& samples : share.batches) {
-      const Batch batch = MakeBatch(samples, origin_.config).To(device_);
+      const Batch batch = MakeTrainingBatch(samples).To(device_);
       LossSums sums;
       {
         const Autocast autocast(options_.bf16, device_.type());
         sums = model_(batch);
       }
       totals.Add(sums);
-      ShareOfLoss(sums, share.targets, origin_.config).backward();
+      ShareOfLoss(sums, share.targets, origin_.config, options_.guided_attention).backward();
     }
     totals.SumOver(processes_);
     if (processes_.size() > 1) optimizer_->SumGradients(processes_);
@@ -223,22 +224,34 @@ class Run {
     if (callbacks_.on_step) callbacks_.on_step(position_.step, sampler_->num_steps());
   }
 
+  Batch MakeTrainingBatch(const std::vector<Sample>& samples) const {
+    Batch batch = MakeBatch(samples, origin_.config);
+    if (options_.code_noise > 0) AddCodeNoise(options_.code_noise, origin_.config, batch);
+    if (options_.guided_attention > 0) {
+      batch.attention_guide = MakeAttentionGuide(samples, origin_.config);
+    }
+    return batch;
+  }
+
   void Log() {
     last_.frames_per_second = static_cast<double>(frames_) / seconds_;
     last_.backbone_loss = position_.since_log.BackboneLoss();
     last_.depth_decoder_loss = position_.since_log.DepthDecoderLoss();
+    const double attention_loss = position_.since_log.AttentionLoss();
     position_.since_log = {};
     frames_ = 0;
     seconds_ = 0;
     if (!log_) return;
-    log_->Write({{"step", last_.step},
+    Json line = {{"step", last_.step},
                  {"epoch", last_.epoch},
                  {"loss", last_.backbone_loss + last_.depth_decoder_loss},
                  {"backbone_loss", last_.backbone_loss},
                  {"depth_decoder_loss", last_.depth_decoder_loss},
                  {"grad_norm", last_.grad_norm},
                  {"learning_rate", last_.learning_rate},
-                 {"frames_per_second", last_.frames_per_second}});
+                 {"frames_per_second", last_.frames_per_second}};
+    if (options_.guided_attention > 0) line["attention_loss"] = attention_loss;
+    log_->Write(line);
     if (callbacks_.on_log) callbacks_.on_log(last_);
   }
 

@@ -130,7 +130,8 @@ State ReadState(const std::filesystem::path& dir) {
     if (!json.at("best").is_null()) state.position.best = json.at("best").get<double>();
     const Json& sums = json.at("since_log");
     state.position.since_log = {sums.at(0).get<double>(), sums.at(1).get<double>(),
-                                sums.at(2).get<int64_t>(), sums.at(3).get<int64_t>()};
+                                sums.at(2).get<int64_t>(), sums.at(3).get<int64_t>(),
+                                sums.at(4).get<double>()};
     if (dir.filename() != fmt::format("{}{}", kPrefix, state.position.step)) {
       Fail<FormatError>("{} is of step {}", file.string(), state.position.step);
     }
@@ -166,7 +167,7 @@ void SaveCheckpoint(const FolderWriter& write_model, const AdamW& optimizer,
     Json state = {{"step", position.step}, {"best_step", position.best_step}, {"options", options}};
     const Totals& sums = position.since_log;
     state["since_log"] = {sums.backbone, sums.depth_decoder, sums.num_backbone,
-                          sums.num_depth_decoder};
+                          sums.num_depth_decoder, sums.attention};
     state["best"] = position.best ? Json(*position.best) : Json();
     WriteFileAtomically(dir / kStateFile,
                         state.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
