@@ -90,8 +90,8 @@ NumTargets CountTargets(const Sample& sample) {
 torch::Tensor ShareOfLoss(const LossSums& sums, const NumTargets& all, const CsmConfig& config,
                           double guided_attention) {
   const int64_t num_depth = all.depth_frames * (config.num_codebooks - 1);
-  const torch::Tensor share = sums.backbone / static_cast<double>(all.codes0) +
-                              sums.depth_decoder / static_cast<double>(num_depth);
+  torch::Tensor share = sums.backbone / static_cast<double>(all.codes0) +
+                        sums.depth_decoder / static_cast<double>(num_depth);
   if (!sums.attention.defined()) return share;
   return share + sums.attention * (guided_attention / static_cast<double>(all.codes0));
 }
