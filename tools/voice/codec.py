@@ -5,9 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional
+from safetensors.torch import load_file
 from transformers import MimiConfig, MimiModel
 from transformers.utils import logging
 
+from csm_tools.recipes import RecipeError
 from settings import SAMPLING_RATE, Settings
 
 logging.set_verbosity_error()
@@ -53,6 +55,21 @@ def make_codec(settings: Settings) -> MimiModel:
 def load_codec(file: Path, settings: Settings) -> MimiModel:
     codec = make_codec(settings)
     codec.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    return codec
+
+
+def codec_of(voice: Path, settings: Settings) -> MimiModel:
+    """Of a folder that `export` made."""
+    file = voice / "model.safetensors"
+    if not file.is_file():
+        raise RecipeError(f"{voice} is no voice of this recipe: there is no {file.name}")
+    prefix = "codec_model."
+    weights = {name: value.float() for name, value in load_file(file).items()}
+    codec = make_codec(settings)
+    try:
+        codec.load_state_dict({name[len(prefix) :]: weights[name] for name in weights if name.startswith(prefix)})
+    except RuntimeError as error:
+        raise RecipeError(f"{file} has a codec of other sizes than these settings': {error}") from None
     return codec
 
 

@@ -9,11 +9,14 @@ from transformers import AutoProcessor, CsmForConditionalGeneration
 
 import codec
 import csm_files
-from csm_tools.recipes import RecipeError
+from csm_tools import reference
+from csm_tools.recipes import RecipeError, write_json
 from progress import say
 from settings import Settings
 
 MAX_BYTES = 30_000_000
+GREEDY = [("The past is just a story we tell ourselves.", 0), ("Is the train at half past nine?", 1)]
+MAX_GREEDY_FRAMES = 60
 
 
 def export(language_model: Path, codec_file: Path, output: Path, settings: Settings) -> None:
@@ -42,6 +45,19 @@ def export(language_model: Path, codec_file: Path, output: Path, settings: Setti
     for file in output.iterdir():
         file.chmod(0o644)  # some are written for their owner alone
     _check(output)
+    write_goldens(output, output.with_name("greedy.json"))
+
+
+def write_goldens(folder: Path, file: Path) -> None:
+    """FILE: what transformers says greedily, in f32. csm must say the same: tests/goldens/csm-tiny/greedy.json."""
+    model, processor = reference.load_model(folder), AutoProcessor.from_pretrained(folder)
+    goldens = []
+    for text, speaker in GREEDY:
+        inputs = processor(f"[{speaker}]{text}", add_special_tokens=True, return_tensors="pt")
+        said = reference.generate(model, inputs, MAX_GREEDY_FRAMES)
+        say(f"export: {said['finish']} after {len(said['sequences'][0])} frames, least gap {said['min_gap']:.1e}: {text}")
+        goldens.append({"text": text, "speaker": speaker, "codes": said["sequences"][0]})
+    write_json(file, goldens)
 
 
 def _check(folder: Path) -> None:

@@ -1,6 +1,7 @@
-"""The codec's convolutional networks in bf16 and with channels last, which a CPU computes about twice as fast.
+"""The codec's convolutional networks with channels last, compiled, and in bf16 where the processor has instructions for it.
 
-The weights stay those of transformers' modules, in f32. Whole frames only: no layer then needs padding at the end.
+Of a step's time on CPUs: channels last and bf16 about half on a Zen 4; compiled two thirds on a Sapphire Rapids that
+shows no bf16, where bf16 would take 1.8 times as long. The weights stay those of transformers' modules, in f32. Whole frames only: no layer then needs padding at the end.
 Small transformers are left in f32, since products of their size are slower in bf16 on the CPUs that were tried.
 """
 
@@ -36,9 +37,13 @@ def _run(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return layer(x)
 
 
+def _has_bf16(device: torch.device) -> bool:
+    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+
+
 def _forward(network: nn.Module, x: torch.Tensor, padding_cache: None = None) -> torch.Tensor:
     """[batch, channels, time], as the module's own."""
-    with torch.autocast(x.device.type, torch.bfloat16):
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=_has_bf16(x.device)):
         x = x.unsqueeze(2).contiguous(memory_format=_LAST)
         for layer in network.layers:
             x = _run(layer, x)
@@ -48,4 +53,4 @@ def _forward(network: nn.Module, x: torch.Tensor, padding_cache: None = None) ->
 def use(codec: MimiModel) -> None:
     """For training alone: a model in bf16 makes other codes than one in f32."""
     for network in (codec.encoder.encoder_seanet, codec.decoder.decoder_seanet):
-        network.forward = types.MethodType(_forward, network)
+        network.forward = torch.compile(types.MethodType(_forward, network), dynamic=False)

@@ -1,7 +1,4 @@
-"""The stage `language-model`: `csm init` and `csm train`, on conversations of the teachers' recordings.
-
-`csm train` takes audio files, encodes each once with the model's codec and keeps the codes: WORK/lm/codes.
-"""
+"""The stage `language-model`: `csm init` and `csm train`, on conversations that hold the recordings' codes."""
 
 import json
 import signal
@@ -11,73 +8,61 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 import codec
 import csm_files
 import speech
 from csm_tools.recipes import RecipeError, run_program, write_json
-from progress import Progress, Slot, say
-from settings import SAMPLING_RATE, Settings
+from progress import Slot, say
+from settings import Settings
 
 INTERRUPTED = 130  # csm train's exit code after it has saved a checkpoint
 
 
-def message(written: str, speaker: int, audio: Path | str | None = None) -> dict[str, Any]:
-    """A turn in Hugging Face's chat form."""
-    content = [{"type": "text", "text": written}]
-    if audio is not None:
-        content.append({"type": "audio", "path": str(audio)})
+def message(written: str, speaker: int, **audio: Any) -> dict[str, Any]:
+    """A turn in Hugging Face's chat form; its audio as path=FILE or, which is csm's alone, codes=[[...], ...]."""
+    content: list[dict[str, Any]] = [{"type": "text", "text": written}]
+    if audio:
+        content.append({"type": "audio", **audio})
     return {"role": str(speaker), "content": content}
 
 
-def write_flac(file: Path, samples: np.ndarray) -> None:
+def write_conversations(speech_folder: Path, codes_folder: Path, file: Path, name: str) -> None:
+    """A conversation a line."""
     partial = file.with_suffix(".partial")
-    soundfile.write(partial, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    with partial.open("w") as lines:
+        for shard in speech.shards(speech_folder, name):
+            codes = np.load(codes_folder / f"{shard.name}.npy")
+            for _, turns in groupby(shard.recordings(), key=lambda each: each.conversation):
+                messages = []
+                for turn in turns:
+                    own = codes[turn.first_frame : turn.first_frame + turn.num_frames]
+                    messages.append(message(turn.written, turn.speaker, codes=own.tolist()))
+                lines.write(json.dumps(messages, ensure_ascii=False) + "\n")
     partial.rename(file)
 
 
-def write_conversations(speech_folder: Path, folder: Path, name: str, slot: Slot) -> None:
-    """FOLDER/NAME.jsonl, a conversation a line, and the audio files of its turns."""
-    (folder / "audio").mkdir(parents=True, exist_ok=True)
-    conversations = []
-    shards = speech.shards(speech_folder, name)
-    progress = Progress(f"language-model: audio of {name}", len(shards), "shards", slot)
-    for shard in shards:
-        if slot.is_over():
-            slot.stop("language-model")
-        audio = shard.audio()
-        for _, turns in groupby(shard.recordings(), key=lambda each: each.conversation):
-            messages = []
-            for turn in turns:
-                file = folder / "audio" / f"{turn.id}.flac"
-                if not file.exists():
-                    first = turn.first_frame * speech.FRAME
-                    write_flac(file, audio[first : first + turn.num_frames * speech.FRAME])
-                messages.append(message(turn.written, turn.speaker, f"audio/{file.name}"))
-            conversations.append(messages)
-        progress.step(f"{len(conversations)} conversations")
-    lines = [json.dumps(conversation, ensure_ascii=False) for conversation in conversations]
-    (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-
-
 class LanguageModel:
-    def __init__(self, csm: Path, threads: int, work: Path, settings: Settings) -> None:
+    """`start`: a voice to be trained further; none: from random weights."""
+
+    def __init__(self, csm: Path, threads: int, work: Path, settings: Settings, start: Path | None) -> None:
         self._csm, self._threads, self._settings = csm, threads, settings
         self._folder = work / "lm"
-        self._speech = work / "speech"
+        self._speech, self._codes = work / "speech", work / "codes"
         self._frozen = work / "codec" / "frozen.pt"
+        self._initial = start or self._folder / "initial"
 
     @property
     def result(self) -> Path:
         return self._folder / "run" / "model"
 
     def make(self, slot: Slot) -> None:
-        if not (self._folder / "initial" / "config.json").exists():
+        self._folder.mkdir(exist_ok=True)
+        if not (self._initial / "config.json").exists():
             self._init()
         for name in ("train", "dev"):
             if not (self._folder / f"{name}.jsonl").exists():
-                write_conversations(self._speech, self._folder, name, slot)
+                write_conversations(self._speech, self._codes, self._folder / f"{name}.jsonl", name)
         if not (self.result / "config.json").exists():
             self._train(slot)
 
@@ -85,9 +70,9 @@ class LanguageModel:
         """Random weights around the codec, whose waveform decoder may still be in training: it plays no part."""
         csm_files.write_base(self._folder / "base", self._settings)
         codec.load_codec(self._frozen, self._settings).save_pretrained(self._folder / "codec")
-        base, initial = self._folder / "base", self._folder / "initial"
+        base = self._folder / "base"
         command = [self._csm, "init", "--config", base, "--tokenizer", base, "--codec", self._folder / "codec"]
-        run_program([*command, "--output", initial, "--seed", self._settings.seed])
+        run_program([*command, "--output", self._initial, "--seed", self._settings.seed])
 
     def options(self) -> dict[str, Any]:
         """Of csm train, by the names of Hugging Face's TrainingArguments."""
@@ -95,13 +80,16 @@ class LanguageModel:
         return {
             "num_train_epochs": settings.lm_epochs,
             "per_device_train_batch_size": settings.lm_batch,
+            "gradient_accumulation_steps": settings.lm_accumulation,
             "per_device_eval_batch_size": settings.lm_batch,
             "learning_rate": settings.lm_learning_rate,
             "weight_decay": settings.lm_weight_decay,
             "lr_scheduler_type": "cosine",
             "warmup_ratio": settings.lm_warmup_ratio,
             "adam_beta2": 0.98,
-            "depth_decoder_labels_ratio": 1,
+            "depth_decoder_labels_ratio": settings.lm_depth_ratio,
+            "guided_attention": settings.lm_guided_attention,
+            "code_noise": settings.lm_code_noise,
             "bf16": settings.lm_bf16,
             "save_steps": settings.lm_save_steps,
             "logging_steps": 25,
@@ -114,9 +102,9 @@ class LanguageModel:
     def _train(self, slot: Slot) -> None:
         run, config = self._folder / "run", self._folder / "train.json"
         write_json(config, self.options())
-        command = [self._csm, "train", "--model", self._folder / "initial", "--config", config]
+        command = [self._csm, "train", "--model", self._initial, "--config", config]
         command += ["--train-data", self._folder / "train.jsonl", "--eval-data", self._folder / "dev.jsonl"]
-        command += ["--output", run, "--cache", self._folder / "codes", "--threads", self._threads]
+        command += ["--output", run, "--threads", self._threads]
         if list(run.glob("checkpoint-*")):
             command.append("--resume")
         parts = [str(part) for part in command]

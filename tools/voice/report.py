@@ -152,6 +152,21 @@ def tables(results: dict[str, Any], draws: int) -> str:
     return "\n".join(lines)
 
 
+def training(settings: Settings) -> str:
+    def stage(steps: int, batch: int, frames: int) -> str:
+        return f"{steps:,} steps of {batch} x {0.08 * frames:.2f} s"
+
+    codec = stage(settings.codec_steps, settings.codec_batch, settings.codec_frames)
+    waveform = stage(settings.waveform_steps, settings.waveform_batch, settings.waveform_frames)
+    adversarial = stage(settings.adversarial_steps, settings.adversarial_batch, settings.adversarial_frames)
+    against = f"and against discriminators ({adversarial})" if settings.adversarial_steps else "without discriminators"
+    return f"""The codec's encoder and codebooks on log-mel spectra and phonemes ({codec}); its waveform decoder on mel
+spectra ({waveform}) {against}; the language model by `csm train`
+for {settings.lm_epochs:g} epochs, {settings.lm_batch * settings.lm_accumulation} conversations a step, the depth decoder on {100 * settings.lm_depth_ratio:.0f} % of the frames, with
+guided attention and noise on the code history. All on two CPU cores, without a GPU.
+"""
+
+
 def model_card(settings: Settings, table: str, hours: float) -> str:
     return f"""---
 language: en
@@ -185,6 +200,9 @@ product of Sesame, and none of their weights are in it.
 
 No recording of a person was used directly, and no other model's weights.
 
+## Training
+
+{training(settings)}
 ## Figures
 
 On sentences that were never used for training or for any choice, spoken by csm.cpp with the sampling of

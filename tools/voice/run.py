@@ -14,7 +14,7 @@ Stages, each of which leaves alone what is there already and goes on where it wa
   codes           all recordings as codes: WORK/codes
   waveform        the waveform decoder, by mel spectra: WORK/codec/waveform.pt
   adversarial     the same, against discriminators: WORK/codec/adversarial.pt
-  language-model  `csm init` and `csm train`: WORK/lm/run/model; needs codec and synthesis only
+  language-model  `csm init` and `csm train`: WORK/lm/run/model; needs codes, not the waveform decoder
   export          one folder, in 16 bits, that csm and transformers load: WORK/csm-tiny
   report          judges listen to held-out sentences: WORK/report/results.md, WORK/csm-tiny/README.md
 """
@@ -60,7 +60,7 @@ PACKAGES = {  # that a stage needs, by the names they are imported by
     "codes": ["numpy", "torch", "transformers"],
     "waveform": ["numpy", "torch", "transformers"],
     "adversarial": ["numpy", "torch", "transformers"],
-    "language-model": ["torch", "transformers", "soundfile"],
+    "language-model": ["numpy", "torch", "transformers"],
     "export": ["torch", "transformers"],
     "report": ["faster_whisper", "resemblyzer", "speechmos", "whisper_normalizer", "jiwer", "soundfile"],
 }
@@ -114,6 +114,9 @@ class Recipe:
         import train_codec
 
         self.need(self.speech, "synthesis")
+        if self.args.start is not None:
+            train_codec.take_codec(self.args.start, self.codec_folder, self.settings)
+            return
         train_codec.train_codec(self.speech, self.codec_folder, self.settings, self.device, self.slot)
 
     def codes(self) -> None:
@@ -146,8 +149,8 @@ class Recipe:
     def _language_model(self) -> Any:
         from language_model import LanguageModel
 
-        self.need(self.codec_folder / "frozen.pt", "codec")
-        return LanguageModel(self.args.csm, self.args.threads, self.work, self.settings)
+        self.need(self.work / "codes", "codes")
+        return LanguageModel(self.args.csm, self.args.threads, self.work, self.settings, self.args.start)
 
     def export(self) -> None:
         from export import export
@@ -201,6 +204,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="of texts and steps (default: %(default)s)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a number of settings.py, after --scale"
+    )
+    parser.add_argument(
+        "--start", type=Path, metavar="MODEL", help="train a voice of this recipe further; its codes keep their meaning"
     )
     parser.add_argument("--limit", type=int, help="report: so many sentences of each held-out set (default: all)")
     args = parser.parse_args()

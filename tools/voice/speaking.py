@@ -6,12 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 import speech
 from csm_tools.recipes import read_json, run_program, write_json
-from language_model import message, write_flac
+from language_model import message
+from settings import SAMPLING_RATE
 
 CONTEXT_TURNS = 4  # recordings of each speaker that sentences are said after, in turn
+
+
+def write_flac(file: Path, samples: np.ndarray) -> None:
+    partial = file.with_suffix(".partial")
+    soundfile.write(partial, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    partial.rename(file)
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def with_context(lines: Sequence[Line], contexts: Sequence[Line]) -> list[list[d
     for index, line in enumerate(lines):
         own = by_speaker[line.speaker]
         before = own[index % min(CONTEXT_TURNS, len(own))]
-        first = message(before.text, before.speaker, before.file.resolve())
+        first = message(before.text, before.speaker, path=str(before.file.resolve()))
         conversations.append([first, message(line.text, line.speaker)])
     return conversations
 

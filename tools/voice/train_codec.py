@@ -96,6 +96,12 @@ class CodecTraining:
         return self.heads.mel(hidden).view(shape)
 
 
+def take_codec(voice: Path, folder: Path, settings: Settings) -> None:
+    """FOLDER/frozen.pt: the codec of a voice that was made before; its waveform decoder may learn more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(codec.codec_of(voice, settings).state_dict(), folder / "frozen.pt")
+
+
 def train_codec(speech_folder: Path, folder: Path, settings: Settings, device: torch.device, slot: Slot) -> None:
     """FOLDER/frozen.pt: the codec, whose codes stay from here on."""
     trained = CodecTraining(speech_folder, settings, device)
