@@ -8,7 +8,7 @@ import signal
 import time
 import unittest
 
-from harness import BIN, TINY, CsmTest, Wav, load_json, not_emulated
+from harness import BIN, GOLDENS, TINY, CsmTest, Wav, load_json, not_emulated
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 ENDLESS = TINY.parent / "untied-biased"  # greedy, this one never ends by itself
@@ -37,8 +37,18 @@ class Info(CsmTest):
         self.assertEqual(self.csm("--version")[0].decode(), f"csm {version[1]}\n")
 
 
-@not_emulated
 class ShippedVoice(CsmTest):
+    VOICE = SOURCE / "models" / "csm-tiny"
+
+    def test_greedy_codes_are_those_of_transformers(self):
+        for golden in load_json(GOLDENS / "csm-tiny" / "greedy.json"):
+            with self.subTest(golden["text"]):
+                arguments = ["--text", golden["text"], "--speaker", golden["speaker"], "--greedy"]
+                arguments += ["--max-new-tokens", len(golden["codes"]), "--codes", "-"]
+                out = self.csm("generate", "--model", self.VOICE, *arguments)[0]
+                self.assertEqual(json.loads(out)["sequences"], [golden["codes"]])
+
+    @not_emulated
     def test_is_found_beside_the_program(self):
         program = self.out / "bin" / "csm"
         program.parent.mkdir()
