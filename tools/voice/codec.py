@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional
-from safetensors.torch import load_file
-from transformers import MimiConfig, MimiModel
+from transformers import CsmForConditionalGeneration, MimiConfig, MimiModel
 from transformers.utils import logging
 
 from csm_tools.recipes import RecipeError
@@ -60,16 +59,14 @@ def load_codec(file: Path, settings: Settings) -> MimiModel:
 
 def codec_of(voice: Path, settings: Settings) -> MimiModel:
     """Of a folder that `export` made."""
-    file = voice / "model.safetensors"
-    if not file.is_file():
-        raise RecipeError(f"{voice} is no voice of this recipe: there is no {file.name}")
-    prefix = "codec_model."
-    weights = {name: value.float() for name, value in load_file(file).items()}
+    if not (voice / "config.json").is_file():
+        raise RecipeError(f"{voice} is no voice of this recipe: there is no config.json")
+    weights = CsmForConditionalGeneration.from_pretrained(voice, dtype=torch.float32).codec_model.state_dict()
     codec = make_codec(settings)
     try:
-        codec.load_state_dict({name[len(prefix) :]: weights[name] for name in weights if name.startswith(prefix)})
-    except RuntimeError as error:
-        raise RecipeError(f"{file} has a codec of other sizes than these settings': {error}") from None
+        codec.load_state_dict(weights)
+    except RuntimeError:
+        raise RecipeError(f"the codec of {voice} has other sizes than these settings'") from None
     return codec
 
 
