@@ -40,10 +40,16 @@ DType ParseDType(const std::string& name) {
 }
 
 CLI::Option* ModelOptions::AddModelTo(CLI::App& command) {
+  // A script's empty variable should not mean another model than was meant.
+  const auto is_given = [](const std::string& name) {
+    return name.empty() ? std::string("no name is given; leave it out for the voice that ships")
+                        : "";
+  };
   return command
       .add_option("--model", model_,
                   "Checkpoint folder, GGUF file, or the name of a model in the Hugging\nFace cache "
                   "(default: the environment's CSM_MODEL, else the voice that ships)")
+      ->check(is_given, "", "")
       ->type_name("DIR");
 }
 

@@ -143,7 +143,8 @@ class Checkpoints(CsmTest):
                 (self.model / name).write_bytes(saved)
 
     def test_missing_model(self):
-        for model in ("nowhere", "/dev/null", "", "a/b/c", "nobody/nothing"):
+        self.fails("generate", "--model=", *TEXT, "--codes", self.out / "c.json", status=2)
+        for model in ("nowhere", "/dev/null", "a/b/c", "nobody/nothing"):
             with self.subTest(model):
                 arguments = [f"--model={model}", *TEXT, "--codes", self.out / "c.json"]
                 self.fails("generate", *arguments)
