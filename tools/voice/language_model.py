@@ -50,6 +50,7 @@ class LanguageModel:
         self._folder = work / "lm"
         self._speech, self._codes = work / "speech", work / "codes"
         self._frozen = work / "codec" / "frozen.pt"
+        self._is_fresh = start is None
         self._initial = start or self._folder / "initial"
 
     @property
@@ -58,7 +59,7 @@ class LanguageModel:
 
     def make(self, slot: Slot) -> None:
         self._folder.mkdir(exist_ok=True)
-        if not (self._initial / "config.json").exists():
+        if self._is_fresh and not (self._initial / "config.json").exists():
             self._init()
         for name in ("train", "dev"):
             if not (self._folder / f"{name}.jsonl").exists():
