@@ -60,8 +60,9 @@ std::optional<SpokenSample> SampleOf(const std::filesystem::path& file) {
   return SpokenSample{*step, *index, {}, file};
 }
 
-std::vector<float> Speech(const CsmForConditionalGeneration& speaker, const CsmProcessor& processor,
-                          const Conversation& conversation, const SampleRequest& request) {
+std::vector<float> Speech(const csm::CsmForConditionalGeneration& speaker,
+                          const CsmProcessor& processor, const Conversation& conversation,
+                          const SampleRequest& request) {
   const CsmInputs inputs = processor.apply_chat_template(conversation, CsmProcessor::Options());
   const CsmGenerateOutput spoken =
       speaker.generate(inputs, SampleConfig(speaker.generation_config(), request.seed),

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 #include <regex>
+#include <span>
 
 #include "base/error.h"
 
@@ -14,6 +15,9 @@ namespace {
 constexpr std::array<std::string_view, 4> kSchedules = {"linear", "cosine", "constant",
                                                         "constant_with_warmup"};
 
+constexpr std::array<std::string_view, 2> kTrainOn = {"all", "last"};
+constexpr std::array<std::string_view, 2> kOptimizers = {"adamw_torch", kMuon};
+
 template <typename T>
 void CheckRange(std::string_view name, T value, T least, T most) {
   if (value >= least && value <= most) return;
@@ -21,6 +25,12 @@ void CheckRange(std::string_view name, T value, T least, T most) {
     Fail<ArgumentError>("{} is {}; it should be {} or more", name, value, least);
   }
   Fail<ArgumentError>("{} is {}; it should be in [{}, {}]", name, value, least, most);
+}
+
+void CheckName(std::string_view name, std::string_view value,
+               std::span<const std::string_view> names) {
+  if (std::find(names.begin(), names.end(), value) != names.end()) return;
+  Fail<ArgumentError>("{} is '{}'; there are {}", name, value, fmt::join(names, ", "));
 }
 
 void CheckInteger(std::string_view name, int64_t value, int64_t least) {
@@ -47,11 +57,9 @@ void TrainOptions::Validate() const {
   CheckInteger("per_device_train_batch_size", per_device_train_batch_size, 1);
   CheckInteger("per_device_eval_batch_size", per_device_eval_batch_size, 1);
   CheckInteger("gradient_accumulation_steps", gradient_accumulation_steps, 1);
+  CheckName("optim", optim, kOptimizers);
   CheckNumber("learning_rate", learning_rate);
-  if (std::find(kSchedules.begin(), kSchedules.end(), lr_scheduler_type) == kSchedules.end()) {
-    Fail<ArgumentError>("lr_scheduler_type is '{}'; there are {}", lr_scheduler_type,
-                        fmt::join(kSchedules, ", "));
-  }
+  CheckName("lr_scheduler_type", lr_scheduler_type, kSchedules);
   CheckNumber("warmup_ratio", warmup_ratio, 1);
   CheckInteger("warmup_steps", warmup_steps, 0);
   CheckNumber("weight_decay", weight_decay);
@@ -77,9 +85,7 @@ void TrainOptions::Validate() const {
     Fail<ArgumentError>("guided_attention does not go with gradient_checkpointing: give one");
   }
   CheckNumber("code_noise", code_noise, 1);
-  if (train_on != "all" && train_on != "last") {
-    Fail<ArgumentError>("train_on is '{}'; there are all, last", train_on);
-  }
+  CheckName("train_on", train_on, kTrainOn);
   CheckRange<int64_t>("lora_r", lora_r, 0, 4096);
   CheckNumber("lora_alpha", lora_alpha);
   CheckNumber("lora_dropout", lora_dropout, 0.99);

@@ -8,6 +8,8 @@
 
 namespace csm::train {
 
+inline constexpr std::string_view kMuon = "muon";  ///< of optim, not HF's: see muon.h
+
 /// Defaults are HF Trainer's, but for saving (2 checkpoints are kept, there all) and logging (every
 /// 10 steps, there 500), and for the depth decoder, which learns a sixteenth of the frames, as the
 /// model's authors trained it.
@@ -17,6 +19,7 @@ struct TrainOptions {
   int64_t per_device_train_batch_size = 8;
   int64_t per_device_eval_batch_size = 8;
   int64_t gradient_accumulation_steps = 1;
+  std::string optim = "adamw_torch";
   double learning_rate = 5e-5;
   std::string lr_scheduler_type = "linear";
   double warmup_ratio = 0;
@@ -53,6 +56,7 @@ struct TrainOptions {
     visit("per_device_train_batch_size", self.per_device_train_batch_size);
     visit("per_device_eval_batch_size", self.per_device_eval_batch_size);
     visit("gradient_accumulation_steps", self.gradient_accumulation_steps);
+    visit("optim", self.optim);
     visit("learning_rate", self.learning_rate);
     visit("lr_scheduler_type", self.lr_scheduler_type);
     visit("warmup_ratio", self.warmup_ratio);

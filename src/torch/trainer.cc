@@ -391,7 +391,7 @@ class Run {
   std::vector<Sample> eval_samples_;
   SampleRequest spoken_;
   CsmForConditionalGeneration model_{nullptr};
-  std::optional<AdamW> optimizer_;
+  std::optional<Optimizer> optimizer_;
   Json saved_options_;
   Position position_;
   int64_t saved_step_ = -1;

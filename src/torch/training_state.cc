@@ -20,7 +20,8 @@ constexpr char kStateFile[] = "trainer_state.json";
 constexpr char kOptimizerFile[] = "optimizer.safetensors";
 
 // What may not change in a run: what its batches and its model are.
-constexpr std::array<std::string_view, 13> kFixed = {"seed",
+constexpr std::array<std::string_view, 14> kFixed = {"seed",
+                                                     "optim",
                                                      "total_train_batch_size",
                                                      "gradient_accumulation_steps",
                                                      "train_on",
@@ -89,7 +90,7 @@ std::vector<Checkpoint> Checkpoints(const std::filesystem::path& output) {
   return found;
 }
 
-void SaveOptimizer(const AdamW& optimizer, const std::filesystem::path& file) {
+void SaveOptimizer(const Optimizer& optimizer, const std::filesystem::path& file) {
   std::vector<checkpoint::TensorView> views;
   std::vector<torch::Tensor> copies;
   for (const auto& [name, tensor] : optimizer.State()) {
@@ -157,7 +158,7 @@ void SaveModel(const checkpoint::CsmCheckpoint& origin, const CsmProcessor& proc
   processor.save_pretrained(dir);
 }
 
-void SaveCheckpoint(const FolderWriter& write_model, const AdamW& optimizer,
+void SaveCheckpoint(const FolderWriter& write_model, const Optimizer& optimizer,
                     const Position& position, const Json& options, int64_t limit,
                     const std::filesystem::path& output) {
   ReplaceFolder(output / fmt::format("{}{}", kPrefix, position.step), [&](const std::filesystem::
@@ -183,7 +184,7 @@ std::optional<std::filesystem::path> LastCheckpoint(const std::filesystem::path&
 
 Json SavedOptions(const std::filesystem::path& dir) { return ReadState(dir).options; }
 
-Position ResumeFrom(const std::filesystem::path& dir, const Json& options, AdamW& optimizer) {
+Position ResumeFrom(const std::filesystem::path& dir, const Json& options, Optimizer& optimizer) {
   const State state = ReadState(dir);
   for (const std::string_view key : kFixed) {
     const Json was = state.options.value(std::string(key), Json());

@@ -10,8 +10,8 @@
 #include "base/atomic_file.h"
 #include "base/json.h"
 #include "checkpoint/model_dir.h"
-#include "torch/adamw.h"
 #include "torch/modules.h"
+#include "torch/optimizer.h"
 #include "torch/totals.h"
 
 namespace csm::train {
@@ -37,7 +37,7 @@ checkpoint::CsmCheckpoint TrainedCheckpoint(const checkpoint::CsmCheckpoint& ori
 
 /// Writes OUTPUT/checkpoint-STEP and removes the oldest beyond `limit` (0: none), but never the
 /// best. Throws FileError; then the checkpoints are as before.
-void SaveCheckpoint(const FolderWriter& write_model, const AdamW& optimizer,
+void SaveCheckpoint(const FolderWriter& write_model, const Optimizer& optimizer,
                     const Position& position, const Json& options, int64_t limit,
                     const std::filesystem::path& output);
 
@@ -49,7 +49,8 @@ Json SavedOptions(const std::filesystem::path& checkpoint);
 
 /// Reads the optimiser's state and the position of a checkpoint folder. `options`: this run's; what
 /// the steps so far depend on must be as it was. Throws ArgumentError, FileError, FormatError.
-Position ResumeFrom(const std::filesystem::path& checkpoint, const Json& options, AdamW& optimizer);
+Position ResumeFrom(const std::filesystem::path& checkpoint, const Json& options,
+                    Optimizer& optimizer);
 
 }  // namespace csm::train
 

@@ -361,6 +361,19 @@ class Train(CsmTest):
                 lines.append([{**line, "frames_per_second": 0} for line in self.metrics(run)])
             self.assertEqual(lines[0], lines[1])
 
+    def test_muon_learns_and_resumes_exactly(self):
+        more = ["--optim", "muon", "--lr-scheduler-type", "constant", "--num-samples", "0"]
+        self.csm(*self.arguments("run", "--max-steps", "12", *more, rate="3e-3"))
+        losses = [line["loss"] for line in self.metrics("run")]
+        self.assertLess(losses[-1], 0.9 * losses[0])
+        parts = self.arguments("parts", *more, rate="3e-3")
+        self.csm(*parts, "--max-steps", "5")
+        self.csm(*parts, "--max-steps", "12", "--resume")
+        self.assertEqual([line["loss"] for line in self.metrics("parts")], losses)
+        other = self.arguments("parts", "--max-steps", "20", "--optim", "adamw_torch", "--resume")
+        self.assertIn('optim "muon"', self.fails(*other))
+        self.assertIn("there are adamw_torch, muon", self.fails(*self.arguments("other", "--optim", "sgd"), status=2))
+
     def test_guided_attention_and_code_noise(self):
         """The guided heads learn it; a resumed run draws the same noise."""
         more = ["--guided-attention", "1", "--code-noise", "0.2", "--lr-scheduler-type", "constant", "--num-samples", "0"]

@@ -1,6 +1,7 @@
-// AdamW whose whole state is a few tensors, so that it can be saved and resumed to the bit.
-#ifndef CSM_TORCH_ADAMW_H_
-#define CSM_TORCH_ADAMW_H_
+// AdamW, or Muon for the layers' matrices and AdamW for the rest. The whole state is a few tensors,
+// so that it can be saved and resumed to the bit.
+#ifndef CSM_TORCH_OPTIMIZER_H_
+#define CSM_TORCH_OPTIMIZER_H_
 
 #include <torch/torch.h>
 
@@ -14,9 +15,9 @@ namespace csm::train {
 
 /// The parameters that learn, by name, and their moments. Decay goes to matrices only, as in HF's
 /// Trainer: not to norms and biases.
-class AdamW {
+class Optimizer {
  public:
-  AdamW(const torch::nn::Module& model, const TrainOptions& options);
+  Optimizer(const torch::nn::Module& model, const TrainOptions& options);
 
   /// One step with the gradients there are; a parameter without one stays as it is.
   void Step(double learning_rate);
@@ -28,16 +29,18 @@ class AdamW {
   /// Scales gradients, whose norm is `norm`, to max_norm if it is larger; 0: never.
   void ClipGradients(double max_norm, double norm);
 
-  /// Every tensor of the state by name: exp_avg.NAME, exp_avg_sq.NAME, step.NAME.
+  /// Every tensor of the state by name: exp_avg.NAME, step.NAME and, but for Muon's,
+  /// exp_avg_sq.NAME.
   std::vector<std::pair<std::string, torch::Tensor>> State() const;
 
  private:
   struct Item {
     std::string name;
     torch::Tensor parameter, exp_avg, exp_avg_sq, step;
-    bool decays;
+    bool decays, by_muon;
   };
-  void StepSome(bool decays, double learning_rate);
+  void StepAdamW(bool decays, double learning_rate);
+  void StepMuon(double learning_rate);
 
   TrainOptions options_;
   std::vector<Item> items_;
@@ -45,4 +48,4 @@ class AdamW {
 
 }  // namespace csm::train
 
-#endif  // CSM_TORCH_ADAMW_H_
+#endif  // CSM_TORCH_OPTIMIZER_H_

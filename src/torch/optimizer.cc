@@ -1,29 +1,36 @@
-#include "torch/adamw.h"
+#include "torch/optimizer.h"
 
 #include <ATen/ops/_fused_adamw.h>
 
+#include "torch/muon.h"
+
 namespace csm::train {
 
-AdamW::AdamW(const torch::nn::Module& model, const TrainOptions& options) : options_(options) {
+Optimizer::Optimizer(const torch::nn::Module& model, const TrainOptions& options)
+    : options_(options) {
   for (const auto& item : model.named_parameters()) {
     const torch::Tensor& parameter = item.value();
     if (!parameter.requires_grad()) continue;
+    const bool is_matrix = parameter.dim() > 1;
+    const bool is_of_layer = item.key().find(".layers.") != std::string::npos;
+    const bool by_muon = options.optim == kMuon && is_matrix && is_of_layer;
     items_.push_back({item.key(), parameter, torch::zeros_like(parameter),
-                      torch::zeros_like(parameter), torch::zeros({}, parameter.device()),
-                      parameter.dim() > 1});
+                      by_muon ? torch::Tensor() : torch::zeros_like(parameter),
+                      torch::zeros({}, parameter.device()), is_matrix, by_muon});
   }
 }
 
-void AdamW::Step(double learning_rate) {
+void Optimizer::Step(double learning_rate) {
   const torch::NoGradGuard no_grad;
-  StepSome(true, learning_rate);
-  StepSome(false, learning_rate);
+  StepAdamW(true, learning_rate);
+  StepAdamW(false, learning_rate);
+  StepMuon(learning_rate);
 }
 
-void AdamW::StepSome(bool decays, double learning_rate) {
+void Optimizer::StepAdamW(bool decays, double learning_rate) {
   std::vector<torch::Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
   for (Item& item : items_) {
-    if (item.decays != decays || !item.parameter.grad().defined()) continue;
+    if (item.by_muon || item.decays != decays || !item.parameter.grad().defined()) continue;
     item.step += 1;
     parameters.push_back(item.parameter);
     gradients.push_back(item.parameter.grad());
@@ -38,11 +45,20 @@ void AdamW::StepSome(bool decays, double learning_rate) {
                     /*amsgrad=*/false, /*maximize=*/false);
 }
 
-void AdamW::ZeroGrad() {
+void Optimizer::StepMuon(double learning_rate) {
+  for (Item& item : items_) {
+    if (!item.by_muon || !item.parameter.grad().defined()) continue;
+    item.step += 1;
+    item.parameter.mul_(1 - learning_rate * options_.weight_decay);
+    item.parameter.sub_(MuonUpdate(item.parameter.grad(), item.exp_avg), learning_rate);
+  }
+}
+
+void Optimizer::ZeroGrad() {
   for (Item& item : items_) item.parameter.mutable_grad().reset();
 }
 
-void AdamW::SumGradients(Processes& processes) {
+void Optimizer::SumGradients(Processes& processes) {
   for (Item& item : items_) {
     torch::Tensor& gradient = item.parameter.mutable_grad();
     // A process without a row in this step has none.
@@ -54,7 +70,7 @@ void AdamW::SumGradients(Processes& processes) {
   }
 }
 
-double AdamW::GradientNorm() const {
+double Optimizer::GradientNorm() const {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> norms;
   for (const Item& item : items_) {
@@ -63,7 +79,7 @@ double AdamW::GradientNorm() const {
   return norms.empty() ? 0 : torch::stack(norms).norm().item<double>();
 }
 
-void AdamW::ClipGradients(double max_norm, double norm) {
+void Optimizer::ClipGradients(double max_norm, double norm) {
   const torch::NoGradGuard no_grad;
   const double scale = max_norm / (norm + 1e-6);  // as torch's clip_grad_norm_
   if (max_norm <= 0 || scale >= 1) return;
@@ -72,11 +88,11 @@ void AdamW::ClipGradients(double max_norm, double norm) {
   }
 }
 
-std::vector<std::pair<std::string, torch::Tensor>> AdamW::State() const {
+std::vector<std::pair<std::string, torch::Tensor>> Optimizer::State() const {
   std::vector<std::pair<std::string, torch::Tensor>> state;
   for (const Item& item : items_) {
     state.emplace_back("exp_avg." + item.name, item.exp_avg);
-    state.emplace_back("exp_avg_sq." + item.name, item.exp_avg_sq);
+    if (!item.by_muon) state.emplace_back("exp_avg_sq." + item.name, item.exp_avg_sq);
     state.emplace_back("step." + item.name, item.step);
   }
   return state;
