@@ -147,8 +147,52 @@ class Recordings(unittest.TestCase):
         phones = [("pau", 0.04), ("a", 0.12), ("b", 0.2)]
         recording = speech.Recording("x", "A.", "A.", 0, 0, 0, 0, 3, phones)
         names = {"pau": 0, "a": 1, "b": 2}
-        # At 13, 40, 67 ms and so on; nothing is said after 200 ms.
-        self.assertEqual(speech.frame_phones(recording, names).tolist(), [[0, 1, 1], [1, 2, 2], [2, 0, 0]])
+        # At 20, 60 ms and so on; nothing is said after 200 ms.
+        self.assertEqual(speech.frame_phones(recording, names).tolist(), [[0, 1], [1, 2], [2, 0]])
+
+
+@unittest.skipIf(importlib.util.find_spec("numpy") is None, "no numpy here")
+class Grid(unittest.TestCase):
+    PHONES = [("pau", 0.07), ("a", 0.18), ("t", 0.19), ("pau", 0.35)]
+
+    def tones(self):
+        """Silence, 200 Hz, a click, silence: 24 kHz."""
+        import numpy as np
+
+        times = np.arange(round(0.35 * 24000)) / 24000
+        samples = 0.5 * np.sin(2 * np.pi * 200 * times) * ((times > 0.07) & (times < 0.18))
+        samples[round(0.185 * 24000)] = 0.9
+        return samples.astype(np.float32)
+
+    def test_phonemes_take_whole_half_frames(self):
+        import grid
+
+        samples, phones = grid.on_grid(self.tones(), self.PHONES)
+        self.assertEqual(phones, [("pau", 0.08), ("a", 0.2), ("t", 0.24), ("pau", 0.4)])
+        self.assertEqual(len(samples), 10 * grid.UNIT)
+
+    def test_sounds_go_where_their_phonemes_are_and_keep_their_pitch(self):
+        import grid
+        import numpy as np
+
+        samples, _ = grid.on_grid(self.tones(), self.PHONES)
+        middle = samples[round(0.1 * 24000) : round(0.18 * 24000)]
+        spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 24000))
+        self.assertAlmostEqual(int(spectrum.argmax()), 200, delta=4)
+        self.assertLess(np.abs(samples[: round(0.06 * 24000)]).max(), 0.01)
+        self.assertLess(np.abs(samples[round(0.26 * 24000) :]).max(), 0.01)
+        self.assertTrue(0.2 < np.abs(samples[round(0.208 * 24000) :]).argmax() / 24000 + 0.208 < 0.24)
+
+    def test_what_is_on_the_grid_already_stays(self):
+        import grid
+        import numpy as np
+
+        phones = [("pau", 0.08), ("a", 0.2), ("pau", 0.4)]
+        rng = np.random.default_rng(0)
+        whole = rng.standard_normal(round(0.4 * 24000)).astype(np.float32)
+        samples, timed = grid.on_grid(whole, phones)
+        self.assertEqual(timed, phones)
+        self.assertLess(np.abs(samples - whole).max(), 1e-4)
 
 
 if __name__ == "__main__":

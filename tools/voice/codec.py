@@ -57,17 +57,31 @@ def load_codec(file: Path, settings: Settings) -> MimiModel:
     return codec
 
 
-def codec_of(voice: Path, settings: Settings) -> MimiModel:
-    """Of a folder that `export` made."""
+def _weights_of(voice: Path) -> dict[str, torch.Tensor]:
+    """Of the codec in a folder that `export` made."""
     if not (voice / "config.json").is_file():
         raise RecipeError(f"{voice} is no voice of this recipe: there is no config.json")
-    weights = CsmForConditionalGeneration.from_pretrained(voice, dtype=torch.float32).codec_model.state_dict()
+    return CsmForConditionalGeneration.from_pretrained(voice, dtype=torch.float32).codec_model.state_dict()
+
+
+def codec_of(voice: Path, settings: Settings) -> MimiModel:
     codec = make_codec(settings)
     try:
-        codec.load_state_dict(weights)
+        codec.load_state_dict(_weights_of(voice))
     except RuntimeError:
         raise RecipeError(f"the codec of {voice} has other sizes than these settings'") from None
     return codec
+
+
+def transfer(voice: Path, codec: MimiModel) -> None:
+    """The networks of another voice's codec; codes are made anew."""
+    networks = {name: value for name, value in _weights_of(voice).items() if not name.startswith("quantizer.")}
+    try:
+        unexpected = codec.load_state_dict(networks, strict=False).unexpected_keys
+    except RuntimeError:
+        unexpected = list(networks)
+    if unexpected:
+        raise RecipeError(f"the codec of {voice} has other networks than these settings'")
 
 
 def entries(codebook: nn.Module) -> torch.Tensor:
@@ -143,7 +157,11 @@ class Quantized:
 
 
 class QuantizerTraining:
-    """The split residual quantizer, straight through; windows may lose their last codebooks (dropout)."""
+    """The split residual quantizer, straight through; windows may lose their last acoustic codebooks (dropout).
+
+    The semantic code learns nothing from what is made of it: voice, pitch and loudness would get into it, and the
+    language model would have to foresee them before it knows what is said.
+    """
 
     def __init__(self, codec: MimiModel, dropout: float) -> None:
         quantizer = codec.quantizer
@@ -152,6 +170,7 @@ class QuantizerTraining:
         self._semantic_books = [CodebookTraining(self._semantic.layers[0].codebook, HELD_CODE)]
         self._acoustic_books = [CodebookTraining(layer.codebook, None) for layer in self._acoustic.layers]
         self._dropout = dropout
+        self._device = self._semantic.input_proj.weight.device
 
     @torch.no_grad()
     def start(self, latents: torch.Tensor) -> None:
@@ -165,17 +184,20 @@ class QuantizerTraining:
         """Before the codebooks are there: only what the projections make of it."""
         semantic = self._semantic.input_proj(latents)
         acoustic = self._acoustic.input_proj(latents)
-        out = self._semantic.output_proj(semantic) + self._acoustic.output_proj(acoustic)
+        out = self._semantic.output_proj(semantic.detach()) + self._acoustic.output_proj(acoustic)
         return Quantized(out, semantic.transpose(1, 2), latents.new_zeros(()))
 
     def __call__(self, latents: torch.Tensor) -> Quantized:
         out, commitment, semantic = 0.0, latents.new_zeros(()), latents
         for part, books in self._parts():
             projected = part.input_proj(latents)
-            straight, loss = self._residual(_rows(projected), books, *projected.shape[::2])
-            straight = straight.view(projected.shape[0], projected.shape[2], -1)
-            semantic = straight if part is self._semantic else semantic
+            batch, _, frames = projected.shape
+            kept = len(books) * latents.new_ones(batch) if part is self._semantic else self._num_kept(len(books), batch)
+            straight, loss = self._residual(_rows(projected), books, kept.repeat_interleave(frames))
+            straight = straight.view(batch, frames, -1)
             commitment = commitment + loss
+            if part is self._semantic:
+                semantic, straight = straight, straight.detach()
             out = out + part.output_proj(straight.transpose(1, 2))
         return Quantized(out, semantic, commitment)
 
@@ -183,9 +205,8 @@ class QuantizerTraining:
         return (self._semantic, self._semantic_books), (self._acoustic, self._acoustic_books)
 
     def _residual(
-        self, inputs: torch.Tensor, books: list[CodebookTraining], batch: int, frames: int
+        self, inputs: torch.Tensor, books: list[CodebookTraining], kept: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        kept = self._num_kept(len(books), batch, inputs.device).repeat_interleave(frames)
         rest, total = inputs, torch.zeros_like(inputs)
         loss = inputs.new_zeros(())
         for level, book in enumerate(books):
@@ -196,9 +217,10 @@ class QuantizerTraining:
             rest = rest - quantized
         return inputs + (total - inputs).detach(), loss
 
-    def _num_kept(self, levels: int, batch: int, device: torch.device) -> torch.Tensor:
-        fewer = torch.randint(1, levels + 1, (batch,), device=device)
-        return torch.where(torch.rand(batch, device=device) < self._dropout, fewer, levels)
+    def _num_kept(self, levels: int, batch: int) -> torch.Tensor:
+        """Of each window's acoustic codebooks: sometimes none, so that the phonemes are the semantic code's to say."""
+        fewer = torch.randint(levels + 1, (batch,), device=self._device)
+        return torch.where(torch.rand(batch, device=self._device) < self._dropout, fewer, levels)
 
 
 def _rows(latents: torch.Tensor) -> torch.Tensor:

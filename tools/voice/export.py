@@ -55,8 +55,9 @@ def write_goldens(folder: Path, file: Path) -> None:
     for text, speaker in GREEDY:
         inputs = processor(f"[{speaker}]{text}", add_special_tokens=True, return_tensors="pt")
         said = reference.generate(model, inputs, MAX_GREEDY_FRAMES)
-        say(f"export: {said['finish']} after {len(said['sequences'][0])} frames, least gap {said['min_gap']:.1e}: {text}")
-        goldens.append({"text": text, "speaker": speaker, "codes": said["sequences"][0]})
+        codes = said["sequences"][0]
+        say(f"export: {said['finish']} after {len(codes)} frames, least gap {said['min_gap']:.1e}: {text}")
+        goldens.append({"text": text, "speaker": speaker, "codes": codes})
     write_json(file, goldens)
 
 

@@ -1,7 +1,8 @@
-"""The codec's convolutional networks with channels last, compiled, and in bf16 where the processor has instructions for it.
+"""The codec's convolutional networks with channels last, compiled, and in bf16 where the processor can compute in it.
 
 Of a step's time on CPUs: channels last and bf16 about half on a Zen 4; compiled two thirds on a Sapphire Rapids that
-shows no bf16, where bf16 would take 1.8 times as long. The weights stay those of transformers' modules, in f32. Whole frames only: no layer then needs padding at the end.
+shows no bf16, where bf16 would take 1.8 times as long. The weights stay those of transformers' modules, in f32. Whole
+frames only: no layer then needs padding at the end.
 Small transformers are left in f32, since products of their size are slower in bf16 on the CPUs that were tried.
 """
 

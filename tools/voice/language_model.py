@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load_file, save_file
 
 import codec
 import csm_files
@@ -42,15 +43,40 @@ def write_conversations(speech_folder: Path, codes_folder: Path, file: Path, nam
     partial.rename(file)
 
 
-class LanguageModel:
-    """`start`: a voice to be trained further; none: from random weights."""
+# What belongs to codes: another codec's mean something else.
+OF_CODES = ("lm_head.", "depth_decoder.codebooks_head.", "depth_decoder.model.embed_tokens.", "codec_model.")
 
-    def __init__(self, csm: Path, threads: int, work: Path, settings: Settings, start: Path | None) -> None:
+
+def transfer(voice: Path, model: Path) -> None:
+    """Layers and text embeddings of another voice, in a folder that `csm init` made."""
+    file = model / "model.safetensors"
+    weights, others = load_file(file), load_file(voice / "model.safetensors")
+    for name, weight in weights.items():
+        if name.startswith(OF_CODES) or "embed_audio_tokens" in name:
+            continue
+        if name not in others or others[name].shape != weight.shape:
+            raise RecipeError(f"{voice} has other sizes than these settings': {name}")
+        weights[name] = others[name].to(weight.dtype)
+    save_file(weights, file, {"format": "pt"})
+
+
+class LanguageModel:
+    """`start`: a voice to be trained further; `transferred`: one whose layers it begins with; none: random weights."""
+
+    def __init__(
+        self,
+        csm: Path,
+        threads: int,
+        work: Path,
+        settings: Settings,
+        start: Path | None = None,
+        transferred: Path | None = None,
+    ) -> None:
         self._csm, self._threads, self._settings = csm, threads, settings
         self._folder = work / "lm"
         self._speech, self._codes = work / "speech", work / "codes"
         self._frozen = work / "codec" / "frozen.pt"
-        self._is_fresh = start is None
+        self._is_fresh, self._transferred = start is None, transferred
         self._initial = start or self._folder / "initial"
 
     @property
@@ -73,7 +99,11 @@ class LanguageModel:
         codec.load_codec(self._frozen, self._settings).save_pretrained(self._folder / "codec")
         base = self._folder / "base"
         command = [self._csm, "init", "--config", base, "--tokenizer", base, "--codec", self._folder / "codec"]
-        run_program([*command, "--output", self._initial, "--seed", self._settings.seed])
+        made = self._folder / "made"
+        run_program([*command, "--output", made, "--seed", self._settings.seed])
+        if self._transferred is not None:
+            transfer(self._transferred, made)
+        made.rename(self._initial)
 
     def options(self) -> dict[str, Any]:
         """Of csm train, by the names of Hugging Face's TrainingArguments."""

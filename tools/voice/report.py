@@ -160,9 +160,11 @@ def training(settings: Settings) -> str:
     waveform = stage(settings.waveform_steps, settings.waveform_batch, settings.waveform_frames)
     adversarial = stage(settings.adversarial_steps, settings.adversarial_batch, settings.adversarial_frames)
     against = f"and against discriminators ({adversarial})" if settings.adversarial_steps else "without discriminators"
+    conversations = settings.lm_batch * settings.lm_accumulation
     return f"""The codec's encoder and codebooks on log-mel spectra and phonemes ({codec}); its waveform decoder on mel
 spectra ({waveform}) {against}; the language model by `csm train`
-for {settings.lm_epochs:g} epochs, {settings.lm_batch * settings.lm_accumulation} conversations a step, the depth decoder on {100 * settings.lm_depth_ratio:.0f} % of the frames, with
+for {settings.lm_epochs:g} epochs, {conversations} conversations a step, the depth decoder on \
+{100 * settings.lm_depth_ratio:.0f} % of the frames, with
 guided attention and noise on the code history. All on two CPU cores, without a GPU.
 """
 

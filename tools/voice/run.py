@@ -117,7 +117,9 @@ class Recipe:
         if self.args.start is not None:
             train_codec.take_codec(self.args.start, self.codec_folder, self.settings)
             return
-        train_codec.train_codec(self.speech, self.codec_folder, self.settings, self.device, self.slot)
+        train_codec.train_codec(
+            self.speech, self.codec_folder, self.settings, self.device, self.slot, self.args.transfer
+        )
 
     def codes(self) -> None:
         import codes
@@ -150,7 +152,8 @@ class Recipe:
         from language_model import LanguageModel
 
         self.need(self.work / "codes", "codes")
-        return LanguageModel(self.args.csm, self.args.threads, self.work, self.settings, self.args.start)
+        beginning = {"start": self.args.start, "transferred": self.args.transfer}
+        return LanguageModel(self.args.csm, self.args.threads, self.work, self.settings, **beginning)
 
     def export(self) -> None:
         from export import export
@@ -205,8 +208,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a number of settings.py, after --scale"
     )
-    parser.add_argument(
+    beginning = parser.add_mutually_exclusive_group()
+    beginning.add_argument(
         "--start", type=Path, metavar="MODEL", help="train a voice of this recipe further; its codes keep their meaning"
+    )
+    beginning.add_argument(
+        "--transfer", type=Path, metavar="MODEL", help="begin with the networks of such a voice, but make new codes"
     )
     parser.add_argument("--limit", type=int, help="report: so many sentences of each held-out set (default: all)")
     args = parser.parse_args()

@@ -29,7 +29,7 @@ class Settings:
     codec_layers: int = 3
     codec_ffn: int = 768
     codec_window: int = 32  # positions of 40 ms that a layer looks back on
-    num_codebooks: int = 6
+    num_codebooks: int = 5
     codebook_size: int = 512
     codebook_dim: int = 64
 

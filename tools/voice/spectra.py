@@ -42,21 +42,23 @@ class Mel(nn.Module):
 
 
 class LogMelTarget(nn.Module):
-    """What the first stage learns: 8 spectra a frame, of about unit variance. [batch, 8 * frames, bands]"""
+    """What the first stage learns: 8 spectra a frame, of about unit variance. [batch, 8 * frames, bands]
+
+    Bands of long windows show harmonics, which is pitch; those of short ones how a sound begins, and its formants."""
 
     PER_FRAME = 8
 
     def __init__(self) -> None:
         super().__init__()
-        self._mel = Mel(1024, 240, 100)
+        self._mels = nn.ModuleList([Mel(1024, 240, 80), Mel(512, 240, 60)])
 
     @property
     def bands(self) -> int:
-        return self._mel.bands
+        return sum(mel.bands for mel in self._mels)
 
     @torch.no_grad()
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        mel = self._mel(samples)[..., : samples.shape[-1] // 240]
+        mel = torch.cat([mel(samples)[..., : samples.shape[-1] // 240] for mel in self._mels], dim=1)
         return ((mel.clamp(min=FLOOR).log() + 2) / 2).transpose(1, 2)
 
 

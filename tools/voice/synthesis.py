@@ -12,11 +12,12 @@ import soxr
 
 import speech
 import teachers
+from grid import on_grid
 from progress import Progress, Slot
 from settings import FRAME, SAMPLING_RATE, SPEAKERS, Settings
 from texts import SETS, Utterance, read_texts
 
-LEAD_SECONDS = 0.1  # silence that is kept before and after the words
+LEAD_SECONDS = 0.08  # silence that is kept before and after the words
 TAIL_SECONDS = 0.16
 LOUDNESS = 0.09  # root mean square of the loud parts, -21 dB
 MAX_PEAK = 0.85
@@ -34,7 +35,7 @@ def loudness(samples: np.ndarray, rate: int) -> float:
 
 
 def prepare(said: teachers.Speech) -> tuple[np.ndarray, list[tuple[str, float]]]:
-    """int16 at 24 kHz in whole frames, of one loudness and with short silences at the ends."""
+    """int16 at 24 kHz in whole frames, of one loudness, with phonemes on the grid and short silences at the ends."""
     spoken = [index for index, (name, _) in enumerate(said.phones) if name != teachers.SILENCE]
     if not spoken:
         raise ValueError("nothing was said")
@@ -43,6 +44,8 @@ def prepare(said: teachers.Speech) -> tuple[np.ndarray, list[tuple[str, float]]]
     start = max(0.0, first - LEAD_SECONDS)
     samples = said.samples[round(start * said.rate) : round((last + TAIL_SECONDS) * said.rate)]
     samples = soxr.resample(samples, said.rate, SAMPLING_RATE)
+    phones = [(name, end - start) for name, end in said.phones[: spoken[-1] + 1] if end > start]
+    samples, phones = on_grid(samples, [*phones, (teachers.SILENCE, last + TAIL_SECONDS - start)])
     level = loudness(samples, SAMPLING_RATE)
     peak = float(np.abs(samples).max(initial=0))
     if level == 0:
@@ -52,7 +55,6 @@ def prepare(said: teachers.Speech) -> tuple[np.ndarray, list[tuple[str, float]]]
     samples[:fade] *= np.linspace(0, 1, fade)
     samples[-fade:] *= np.linspace(1, 0, fade)
     samples = np.pad(samples, (0, -len(samples) % FRAME))
-    phones = [(name, round(end - start, 4)) for name, end in said.phones if end > start]
     return np.round(samples * 32767).astype(np.int16), phones
 
 

@@ -38,12 +38,16 @@ class Heads(nn.Module):
 
 
 class CodecTraining:
-    def __init__(self, speech_folder: Path, settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self, speech_folder: Path, settings: Settings, device: torch.device, transferred: Path | None = None
+    ) -> None:
         self._settings, self._device = settings, device
         names = phone_names(speech_folder)
         self._windows = Windows(speech_folder, "train", phones=names)
         self._target = LogMelTarget().to(device)
         self.model = codec.make_codec(settings).to(device).train()
+        if transferred is not None:
+            codec.transfer(transferred, self.model)
         fast_convolutions.use(self.model)
         self.heads = Heads(settings, len(names), self._target.bands).to(device)
         self._quantizer = codec.QuantizerTraining(self.model, settings.quantizer_dropout)
@@ -102,9 +106,16 @@ def take_codec(voice: Path, folder: Path, settings: Settings) -> None:
     torch.save(codec.codec_of(voice, settings).state_dict(), folder / "frozen.pt")
 
 
-def train_codec(speech_folder: Path, folder: Path, settings: Settings, device: torch.device, slot: Slot) -> None:
-    """FOLDER/frozen.pt: the codec, whose codes stay from here on."""
-    trained = CodecTraining(speech_folder, settings, device)
+def train_codec(
+    speech_folder: Path,
+    folder: Path,
+    settings: Settings,
+    device: torch.device,
+    slot: Slot,
+    transferred: Path | None = None,
+) -> None:
+    """FOLDER/frozen.pt: the codec, whose codes stay from here on. `transferred`: a voice that lends its networks."""
+    trained = CodecTraining(speech_folder, settings, device, transferred)
     parts = {"model": trained.model, "heads": trained.heads, "optimiser": trained.optimiser}
     training = Training(folder, "codec", settings.codec_steps, parts, slot)
     seconds = settings.codec_batch * settings.codec_frames * FRAME / SAMPLING_RATE
