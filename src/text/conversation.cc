@@ -207,7 +207,7 @@ class ConversationReader {
                                              [&](const char* key) { return item.contains(key); }));
   }
 
-  /// transformers takes any of these keys for the same thing.
+  // transformers takes any of these keys for the same thing.
   static constexpr std::array kPathKeys = {"path", "url", "audio"};
 
   std::filesystem::path ReadPath(const Json& item, const std::string& where) const {

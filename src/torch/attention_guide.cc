@@ -52,9 +52,8 @@ void GuideRow(std::span<const int32_t> ids, const CsmConfig& config, float* bell
 
 }  // namespace
 
-torch::Tensor MakeAttentionGuide(std::span<const Sample> samples, const CsmConfig& config) {
-  int64_t length = 0;
-  for (const Sample& sample : samples) length = std::max(length, std::ssize(sample.input_ids));
+torch::Tensor MakeAttentionGuide(std::span<const Sample> samples, const CsmConfig& config,
+                                 int64_t length) {
   torch::Tensor wanted = torch::zeros({std::ssize(samples), length, length});
   auto* bells = wanted.data_ptr<float>();
   for (const Sample& sample : samples) {
@@ -67,17 +66,17 @@ torch::Tensor MakeAttentionGuide(std::span<const Sample> samples, const CsmConfi
 AttentionGuide::AttentionGuide(torch::Tensor wanted, int64_t num_layers)
     : wanted_(std::move(wanted)),
       is_guided_(wanted_.amax(-1) > 0),
+      future_(torch::ones({wanted_.size(1), wanted_.size(1)},
+                          torch::dtype(torch::kBool).device(wanted_.device()))
+                  .triu(1)),
       sum_(torch::zeros({}, wanted_.options())),
       num_guided_(std::max<int64_t>(1, num_layers / 2)) {}
 
 void AttentionGuide::Add(const torch::Tensor& query, const torch::Tensor& key) {
-  const int64_t length = query.size(1);
   const double scale = 1 / std::sqrt(static_cast<double>(query.size(2)));
-  const torch::Tensor future =
-      torch::ones({length, length}, torch::dtype(torch::kBool).device(query.device())).triu(1);
   const torch::Tensor scores = (torch::bmm(query, key.transpose(1, 2)) * scale)
                                    .to(torch::kFloat32)
-                                   .masked_fill(future, -1e9);
+                                   .masked_fill(future_, -1e9);
   const torch::Tensor share = (scores.softmax(-1) * wanted_).sum(-1);
   sum_ = sum_ - ((share + kLeast).log() * is_guided_).sum();
 }

@@ -14,10 +14,11 @@
 
 namespace csm::train {
 
-/// Where attention should be: [rows, length, length]. From a position that predicts a frame of a
-/// turn, a bell around the place in the turn's text that is as far along as the frame is in its
-/// speech; 0 elsewhere.
-torch::Tensor MakeAttentionGuide(std::span<const Sample> samples, const CsmConfig& config);
+/// Where attention should be, in a batch of rows padded to `length`: [rows, length, length]. From a
+/// position that predicts a frame of a turn, a bell around the place in the turn's text that is as
+/// far along as the frame is in its speech; 0 elsewhere.
+torch::Tensor MakeAttentionGuide(std::span<const Sample> samples, const CsmConfig& config,
+                                 int64_t length);
 
 /// The loss of the guided heads of one pass: the first head of the layers from the second to the
 /// middle.
@@ -33,7 +34,7 @@ class AttentionGuide {
   torch::Tensor Loss() const { return sum_ / static_cast<double>(num_guided_); }
 
  private:
-  torch::Tensor wanted_, is_guided_;
+  torch::Tensor wanted_, is_guided_, future_;
   torch::Tensor sum_;
   int64_t num_guided_;
 };

@@ -34,7 +34,8 @@ class AttentionGuideTest : public testing::Test {
 TEST_F(AttentionGuideTest, BellsFollowTheTextOfTheirOwnTurn) {
   AddTurn(8, 4);    // positions 0 to 7, 8 to 11, 12
   AddTurn(30, 10);  // 13 to 42, 43 to 52, 53
-  const torch::Tensor guide = MakeAttentionGuide({&sample_, 1}, config_)[0];
+  const torch::Tensor guide =
+      MakeAttentionGuide({&sample_, 1}, config_, std::ssize(sample_.input_ids))[0];
   ASSERT_EQ(guide.size(0), 54);
   for (const auto& [before, frames, text, tokens] :
        std::vector<std::array<int64_t, 4>>{{7, 4, 0, 8}, {42, 10, 13, 30}}) {
@@ -58,7 +59,8 @@ TEST_F(AttentionGuideTest, LossIsSmallWhereAttentionIsOnTheText) {
   AddTurn(4, 2);
   const int64_t length = std::ssize(sample_.input_ids);
   const torch::Tensor keys = torch::eye(length).unsqueeze(0);
-  const torch::Tensor wanted = MakeAttentionGuide({&sample_, 1}, config_);
+  const torch::Tensor wanted =
+      MakeAttentionGuide({&sample_, 1}, config_, std::ssize(sample_.input_ids));
   const auto loss = [&](const torch::Tensor& looked_at) {
     AttentionGuide guide(wanted, /*num_layers=*/4);
     EXPECT_FALSE(guide.IsGuided(0));

@@ -34,4 +34,18 @@ torch::Device FindDevice(const std::string& name) {
   return device.has_index() ? device : torch::Device(torch::kCUDA, 0);
 }
 
+void SetUpCpu(int num_threads) {
+  at::set_num_threads(num_threads);
+#if defined(__x86_64__)
+  // MKL, the default, keeps to AVX2 on AMD's processors; oneDNN has AVX-512: 2.4 times as fast on a
+  // Zen 5 (113 GFLOP/s to 46, 800 x 256 by 256 x 768, one busy core). LibTorch gives it f32
+  // products only where bf16 would do, but these processors have no AMX, without which oneDNN stays
+  // in f32 (largest error 5e-5, MKL's 3e-5; bf16's would be 1e-1).
+  if (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f")) {
+    at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
+                                            at::Float32Precision::BF16);
+  }
+#endif
+}
+
 }  // namespace csm::train

@@ -12,6 +12,10 @@ namespace csm::train {
 /// ArgumentError for another name, Error if there is no such library or device.
 torch::Device FindDevice(const std::string& name);
 
+/// How LibTorch computes on CPUs from here on: on so many threads, and with the faster of its two
+/// libraries for f32 products.
+void SetUpCpu(int num_threads);
+
 }  // namespace csm::train
 
 #endif  // CSM_TORCH_DEVICE_H_

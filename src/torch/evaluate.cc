@@ -40,7 +40,7 @@ EvalResult Compute(const std::filesystem::path& path, const std::filesystem::pat
   const checkpoint::CsmCheckpoint checkpoint = checkpoint::OpenCsmCheckpoint(path, options.adapter);
   const torch::Device device = FindDevice(options.device);
   const Runtime runtime(options.num_threads);
-  at::set_num_threads(runtime.num_threads());
+  SetUpCpu(runtime.num_threads());
   const std::vector<Sample> samples = Samples(data, checkpoint, runtime, options);
   NumTargets targets;
   for (const Sample& sample : samples) targets.Add(CountTargets(sample));

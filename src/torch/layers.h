@@ -95,8 +95,7 @@ TORCH_MODULE(Mlp);
 class DecoderLayerImpl : public torch::nn::Module {
  public:
   explicit DecoderLayerImpl(const LlamaConfig& config);
-  torch::Tensor forward(const torch::Tensor& x, const RopeTable& rope,
-                        AttentionGuide* guide = nullptr);
+  torch::Tensor forward(const torch::Tensor& x, const RopeTable& rope, AttentionGuide* guide);
 
  private:
   RmsNorm input_layernorm_{nullptr}, post_attention_layernorm_{nullptr};

@@ -17,7 +17,7 @@ constexpr double kScale = 0.2;  // of the root mean square of AdamW's steps
 torch::Tensor Orthogonalised(torch::Tensor x) {
   const bool is_tall = x.size(0) > x.size(1);
   if (is_tall) x = x.t();
-  x = x / std::max(x.norm().item<double>(), kLeastNorm);
+  x = x / x.norm().clamp_min(kLeastNorm);
   for (int step = 0; step < kSteps; ++step) {
     const torch::Tensor square = x.mm(x.t());
     const torch::Tensor factor = torch::addmm(square, square, square, kB, kC);
@@ -28,11 +28,12 @@ torch::Tensor Orthogonalised(torch::Tensor x) {
 
 }  // namespace
 
-torch::Tensor MuonUpdate(const torch::Tensor& gradient, torch::Tensor& momentum) {
+torch::Tensor MuonUpdate(const torch::Tensor& gradient, torch::Tensor& momentum, bool bf16) {
   momentum.lerp_(gradient, 1 - kMomentum);
   const torch::Tensor ahead = torch::lerp(gradient, momentum, kMomentum);
   const auto longer = static_cast<double>(std::max(gradient.size(0), gradient.size(1)));
-  return Orthogonalised(ahead) * (kScale * std::sqrt(longer));
+  const torch::Dtype type = bf16 ? torch::kBFloat16 : torch::kFloat32;
+  return Orthogonalised(ahead.to(type)).to(torch::kFloat32) * (kScale * std::sqrt(longer));
 }
 
 }  // namespace csm::train

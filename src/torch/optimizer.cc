@@ -50,7 +50,8 @@ void Optimizer::StepMuon(double learning_rate) {
     if (!item.by_muon || !item.parameter.grad().defined()) continue;
     item.step += 1;
     item.parameter.mul_(1 - learning_rate * options_.weight_decay);
-    item.parameter.sub_(MuonUpdate(item.parameter.grad(), item.exp_avg), learning_rate);
+    item.parameter.sub_(MuonUpdate(item.parameter.grad(), item.exp_avg, options_.bf16),
+                        learning_rate);
   }
 }
 

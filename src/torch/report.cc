@@ -1,5 +1,6 @@
 #include "torch/report.h"
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <set>
@@ -100,7 +101,8 @@ std::string Charts(const Json& lines) {
                                   std::pair{"frames_per_second", "Frames per second"},
                                   std::pair{"attention_loss", "Guided attention"}};
   for (const auto& [key, title] : kOthers) {
-    if (!lines.empty() && !lines.front().contains(key)) continue;
+    const auto has_it = [name = key](const Json& line) { return line.contains(name); };
+    if (std::none_of(lines.begin(), lines.end(), has_it)) continue;
     html += SvgChart(title, std::array{CurveOf(lines, key, "")});
   }
   return html + "</div>\n";

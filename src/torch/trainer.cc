@@ -45,7 +45,7 @@ class Run {
     const auto last = LastCheckpoint(request.output);
     CheckOutput(last.has_value());
     const Runtime runtime(request.num_threads);
-    at::set_num_threads(runtime.num_threads());
+    SetUpCpu(runtime.num_threads());
     num_threads_ = runtime.num_threads();
     first_ = checkpoint::OpenCsmCheckpoint(request.model);
     const bool is_adapter = options_.has_adapter();
@@ -228,7 +228,7 @@ class Run {
     Batch batch = MakeBatch(samples, origin_.config);
     if (options_.code_noise > 0) AddCodeNoise(options_.code_noise, origin_.config, batch);
     if (options_.guided_attention > 0) {
-      batch.attention_guide = MakeAttentionGuide(samples, origin_.config);
+      batch.attention_guide = MakeAttentionGuide(samples, origin_.config, batch.input_ids.size(1));
     }
     return batch;
   }
