@@ -17,6 +17,7 @@ BIN = os.environ["CSM_BIN"]
 EMULATOR = os.environ.get("CSM_EMULATOR", "").split()
 GOLDENS = pathlib.Path(__file__).resolve().parents[1] / "goldens"
 TINY = GOLDENS / "random-tiny"
+SHIPPED = GOLDENS.parents[1] / "models" / "csm-tiny"
 
 # For tests of what the program asks of the system, where an emulator answers in its place.
 not_emulated = unittest.skipIf(EMULATOR, "signals, threads and files would be the emulator's")

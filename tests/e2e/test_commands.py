@@ -8,7 +8,7 @@ import signal
 import time
 import unittest
 
-from harness import BIN, GOLDENS, TINY, CsmTest, Wav, load_json, not_emulated
+from harness import BIN, GOLDENS, SHIPPED, TINY, CsmTest, Wav, load_json, not_emulated
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 ENDLESS = TINY.parent / "untied-biased"  # greedy, this one never ends by itself
@@ -38,14 +38,12 @@ class Info(CsmTest):
 
 
 class ShippedVoice(CsmTest):
-    VOICE = SOURCE / "models" / "csm-tiny"
-
     def test_greedy_codes_are_those_of_transformers(self):
         for golden in load_json(GOLDENS / "csm-tiny" / "greedy.json"):
             with self.subTest(golden["text"]):
                 arguments = ["--text", golden["text"], "--speaker", golden["speaker"], "--greedy"]
                 arguments += ["--max-new-tokens", len(golden["codes"]), "--codes", "-"]
-                out = self.csm("generate", "--model", self.VOICE, *arguments)[0]
+                out = self.csm("generate", "--model", SHIPPED, *arguments)[0]
                 self.assertEqual(json.loads(out)["sequences"], [golden["codes"]])
 
     @not_emulated
