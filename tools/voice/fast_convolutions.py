@@ -38,13 +38,13 @@ def _run(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return layer(x)
 
 
-def _has_bf16(device: torch.device) -> bool:
+def has_bf16(device: torch.device) -> bool:
     return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
 
 
 def _forward(network: nn.Module, x: torch.Tensor, padding_cache: None = None) -> torch.Tensor:
     """[batch, channels, time], as the module's own."""
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=_has_bf16(x.device)):
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=has_bf16(x.device)):
         x = x.unsqueeze(2).contiguous(memory_format=_LAST)
         for layer in network.layers:
             x = _run(layer, x)

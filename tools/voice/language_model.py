@@ -113,6 +113,7 @@ class LanguageModel:
             "per_device_train_batch_size": settings.lm_batch,
             "gradient_accumulation_steps": settings.lm_accumulation,
             "per_device_eval_batch_size": settings.lm_batch,
+            "optim": "muon",
             "learning_rate": settings.lm_learning_rate,
             "weight_decay": settings.lm_weight_decay,
             "lr_scheduler_type": "cosine",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import measure
+import samples
 import speaking
 from csm_tools.recipes import read_json, write_json
 from progress import Progress, Slot
@@ -49,6 +50,7 @@ class Report:
                     f"{name}-context", lines, speaking.with_context(lines, dev), slot
                 ),
             }
+        samples.speak_samples(self._csm, self._folder / "samples")
         speed = self._speed([line.text for line in lines[:NUM_TIMED]])
         judges = measure.Judges(self._whisper, self._threads, measure.voice_files(dev, NUM_VOICE))
         judged = {

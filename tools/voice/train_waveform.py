@@ -20,6 +20,7 @@ from windows import Windows, step_rng
 BEFORE = 8  # frames that the transformer sees before the window
 SETTLING = 1  # frames at the beginning that do not count: the convolutions lack what came before
 MEL, DECEIVED, FEATURES = 5.0, 1.0, 1.0  # weights of losses
+OWN_RATE = 3.0  # of the discriminators, which are small, to that of the decoder
 DISCRIMINATOR_START = 200  # steps that the discriminators learn alone
 DISCRIMINATED = 8_192  # samples of each window that the discriminators hear
 BETAS = (0.8, 0.98)
@@ -90,14 +91,13 @@ class AdversarialTraining(WaveformTraining):
         return {**super().parts, **own}
 
     def _judge(self, samples: torch.Tensor) -> list:
-        is_faster = self.device.type == "cuda"  # small convolutions in bf16 are not on a CPU
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_faster):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_convolutions.has_bf16(self.device)):
             return self.discriminators(samples)
 
     def step(self, step: int) -> dict[str, float]:
         rate = self.option("learning_rate") * learning_rate(step, self.option("steps"))
         set_rate(self.optimiser, rate)
-        set_rate(self.own_optimiser, rate)
+        set_rate(self.own_optimiser, OWN_RATE * rate)
         made, real = self.speak(step)
         first = int(torch.randint(max(1, made.shape[1] - DISCRIMINATED + 1), ()))
         heard_made, heard_real = (x[:, first : first + DISCRIMINATED] for x in (made, real))
