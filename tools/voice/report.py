@@ -30,11 +30,21 @@ COLUMNS = [
 
 
 class Report:
-    def __init__(self, work: Path, model: Path, csm: Csm, settings: Settings, threads: int, limit: int | None) -> None:
+    def __init__(
+        self,
+        work: Path,
+        model: Path,
+        csm: Csm,
+        settings: Settings,
+        threads: int,
+        limit: int | None,
+        origin: Path | None,
+    ) -> None:
+        """`origin`: the voice that this one began with; none: random weights."""
         self._speech = work / "speech"
         self._folder = work / "report"
         self._model, self._csm, self._settings = model, csm, settings
-        self._threads, self._limit = threads, limit
+        self._threads, self._limit, self._origin = threads, limit, origin
         self._whisper = work / "whisper"
 
     def make(self, slot: Slot) -> None:
@@ -61,7 +71,8 @@ class Report:
         write_json(self._folder / "results.json", results)
         table = tables(results, self._settings.draws)
         (self._folder / "results.md").write_text(table)
-        (self._model / "README.md").write_text(model_card(self._settings, table, self._hours()))
+        card = model_card(self._settings, table, self._hours(), is_further=self._origin is not None)
+        (self._model / "README.md").write_text(card)
         print(table)
 
     def _recordings(self, name: str) -> list[Line]:
@@ -154,7 +165,7 @@ def tables(results: dict[str, Any], draws: int) -> str:
     return "\n".join(lines)
 
 
-def training(settings: Settings) -> str:
+def training(settings: Settings, is_further: bool) -> str:
     def stage(steps: int, batch: int, frames: int) -> str:
         return f"{steps:,} steps of {batch} x {0.08 * frames:.2f} s"
 
@@ -162,16 +173,17 @@ def training(settings: Settings) -> str:
     waveform = stage(settings.waveform_steps, settings.waveform_batch, settings.waveform_frames)
     adversarial = stage(settings.adversarial_steps, settings.adversarial_batch, settings.adversarial_frames)
     against = f"and against discriminators ({adversarial})" if settings.adversarial_steps else "without discriminators"
+    beginning = "All began with the networks of an earlier voice of this recipe.\n" if is_further else ""
     conversations = settings.lm_batch * settings.lm_accumulation
     return f"""The codec's encoder and codebooks on log-mel spectra and phonemes ({codec}); its waveform decoder on mel
 spectra ({waveform}) {against}; the language model by `csm train`
 for {settings.lm_epochs:g} epochs, {conversations} conversations a step, the depth decoder on \
 {100 * settings.lm_depth_ratio:.0f} % of the frames, with
 guided attention and noise on the code history. All on two CPU cores, without a GPU.
-"""
+{beginning}"""
 
 
-def model_card(settings: Settings, table: str, hours: float) -> str:
+def model_card(settings: Settings, table: str, hours: float, is_further: bool) -> str:
     return f"""---
 language: en
 license: apache-2.0
@@ -206,7 +218,7 @@ No recording of a person was used directly, and no other model's weights.
 
 ## Training
 
-{training(settings)}
+{training(settings, is_further)}
 ## Figures
 
 On sentences that were never used for training or for any choice, spoken by csm.cpp with the sampling of

@@ -172,7 +172,8 @@ class Recipe:
 
         self.need(self.model, "export")
         csm = Csm(self.args.csm, self.model, self.args.threads)
-        Report(self.work, self.model, csm, self.settings, self.args.threads, self.args.limit).make(self.slot)
+        origin = self.args.start or self.args.transfer
+        Report(self.work, self.model, csm, self.settings, self.args.threads, self.args.limit, origin).make(self.slot)
 
 
 def keep_settings(work: Path, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from windows import Windows, step_rng
 
 BEFORE = 8  # frames that the transformer sees before the window
 SETTLING = 1  # frames at the beginning that do not count: the convolutions lack what came before
+STARTS_EVERY = 3  # steps: then windows are beginnings, where nothing came before, and all counts
 MEL, DECEIVED, FEATURES = 5.0, 1.0, 1.0  # weights of losses
 OWN_RATE = 3.0  # of the discriminators, which are small, to that of the decoder
 DISCRIMINATOR_START = 200  # steps that the discriminators learn alone
@@ -57,7 +58,9 @@ class WaveformTraining:
         """What the decoder makes of a batch, and the recordings: [batch, samples]."""
         rng = step_rng(self.settings.seed + 1000 * self.SEED, step)
         frames = self.option("frames") + SETTLING
-        drawn = self._windows.draw(rng, self.option("batch"), frames, BEFORE)
+        is_start = step % STARTS_EVERY == 0
+        before, share = (0, 1.0) if is_start else (BEFORE, 0.0)
+        drawn = self._windows.draw(rng, self.option("batch"), frames, before, share)
         codes, samples = drawn["codes"].to(self.device), drawn["samples"].to(self.device)
         decoder = self.model.decoder
         with torch.no_grad():
@@ -65,7 +68,8 @@ class WaveformTraining:
         positions = decoder.upsample(latents).transpose(1, 2)
         hidden = decoder.decoder_transformer(positions).last_hidden_state
         made = decoder.decoder_seanet(hidden[:, -2 * frames :].transpose(1, 2))
-        return made[:, 0, SETTLING * FRAME :], samples[:, SETTLING * FRAME :]
+        kept = slice(-SETTLING * FRAME) if is_start else slice(SETTLING * FRAME, None)  # of one length
+        return made[:, 0, kept], samples[:, kept]
 
     def step(self, step: int) -> dict[str, float]:
         set_rate(self.optimiser, self.option("learning_rate") * learning_rate(step, self.option("steps")))

@@ -9,7 +9,7 @@ import torch
 import speech
 from settings import FRAME
 
-STARTS = 0.1  # share of windows that begin where a recording begins
+STARTS = 0.1
 MIN_PHONE_USES = 20
 
 
@@ -40,15 +40,18 @@ class Windows:
     def hours(self) -> float:
         return float(self._lengths.sum()) / 12.5 / 3600
 
-    def draw(self, rng: np.random.Generator, batch: int, frames: int, before: int = 0) -> dict[str, torch.Tensor]:
-        """Samples [batch, frames * FRAME] and phonemes [batch, frames, 3] of the window; its codes
-        [batch, codebooks, before + frames] begin `before` frames earlier."""
+    def draw(
+        self, rng: np.random.Generator, batch: int, frames: int, before: int = 0, starts: float = STARTS
+    ) -> dict[str, torch.Tensor]:
+        """Samples [batch, frames * FRAME] and phonemes [batch, frames, 2] of the window; its codes
+        [batch, codebooks, before + frames] begin `before` frames earlier, a share of them (`starts`) where a
+        recording begins."""
         total = before + frames
         usable = np.maximum(0, self._lengths - total)
         chosen = rng.choice(len(usable), size=batch, p=usable / usable.sum())
         rows: dict[str, list[np.ndarray]] = {"samples": [], "phones": [], "codes": []}
         for shard in chosen:
-            first = self._first(rng, shard, total)
+            first = self._first(rng, shard, total, starts)
             begin, end = first + before, first + total
             rows["samples"].append(self._audio[shard][begin * FRAME : end * FRAME])
             if self._phones:
@@ -59,9 +62,9 @@ class Windows:
         found["samples"] = found["samples"].float() / 32768
         return {name: values if name == "samples" else values.long() for name, values in found.items()}
 
-    def _first(self, rng: np.random.Generator, shard: int, total: int) -> int:
+    def _first(self, rng: np.random.Generator, shard: int, total: int, share: float) -> int:
         last = self._lengths[shard] - total
-        if rng.random() < STARTS:
+        if rng.random() < share:
             starts = self._starts[shard]
             starts = starts[starts <= last]
             return int(rng.choice(starts)) if len(starts) else 0
