@@ -153,8 +153,9 @@ def tables(results: dict[str, Any], draws: int) -> str:
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
     speed = results["speed"]
+    times = "once" if draws == 1 else f"{draws} times"
     lines += [
-        f"The model says each sentence {draws} times. Words are heard by Whisper base, greedily; in brackets the 95 % "
+        f"The model says each sentence {times}. Words are heard by Whisper base, greedily; in brackets the 95 % "
         "interval over sentences. Likeness is the cosine of Resemblyzer's embeddings; that of the two teachers is "
         f"{results['teachers_alike']:.2f}.",
         "",
