@@ -58,4 +58,4 @@ class ShippedVoice(CsmTest):
             self.assertEqual(load_json(codes)["finish_reason"], ["stop"], sentence)
             heard[sentence] = self.hear(audio)
         wrong = {sentence: found for sentence, found in heard.items() if found != words(sentence)}
-        self.assertLessEqual(len(wrong), len(SENTENCES) * 0.25, wrong)
+        self.assertLessEqual(len(wrong), 2, wrong)  # of 80 sayings with other seeds, none was
