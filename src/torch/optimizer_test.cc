@@ -31,7 +31,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, MuonTest,
                          testing::Values(std::tuple{24, 24, false}, std::tuple{16, 48, false},
                                          std::tuple{48, 16, false}, std::tuple{48, 16, true}));
 
-TEST(MuonTest, LooksAheadAsNesterov) {
+TEST(MomentumTest, LooksAheadAsNesterov) {
   const torch::Tensor gradient = torch::eye(4);
   torch::Tensor momentum = torch::full({4, 4}, 2.0F);
   MuonUpdate(gradient, momentum);
