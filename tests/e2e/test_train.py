@@ -361,29 +361,26 @@ class Train(CsmTest):
                 lines.append([{**line, "frames_per_second": 0} for line in self.metrics(run)])
             self.assertEqual(lines[0], lines[1])
 
-    def test_muon_learns_and_resumes_exactly(self):
-        more = ["--optim", "muon", "--lr-scheduler-type", "constant", "--num-samples", "0"]
+    def learns_in_parts_as_in_one(self, loss, *more):
+        """12 steps, and in the run "parts" 5 and then the others."""
+        more = [*more, "--lr-scheduler-type", "constant", "--num-samples", "0"]
         self.csm(*self.arguments("run", "--max-steps", "12", *more, rate="3e-3"))
-        losses = [line["loss"] for line in self.metrics("run")]
+        losses = [line[loss] for line in self.metrics("run")]
         self.assertLess(losses[-1], 0.9 * losses[0])
         parts = self.arguments("parts", *more, rate="3e-3")
         self.csm(*parts, "--max-steps", "5")
         self.csm(*parts, "--max-steps", "12", "--resume")
-        self.assertEqual([line["loss"] for line in self.metrics("parts")], losses)
+        self.assertEqual([line[loss] for line in self.metrics("parts")], losses)
+
+    def test_muon_learns_and_resumes_exactly(self):
+        self.learns_in_parts_as_in_one("loss", "--optim", "muon")
         other = self.arguments("parts", "--max-steps", "20", "--optim", "adamw_torch", "--resume")
         self.assertIn('optim "muon"', self.fails(*other))
         self.assertIn("there are adamw_torch, muon", self.fails(*self.arguments("other", "--optim", "sgd"), status=2))
 
     def test_guided_attention_and_code_noise(self):
         """The guided heads learn it; a resumed run draws the same noise."""
-        more = ["--guided-attention", "1", "--code-noise", "0.2", "--lr-scheduler-type", "constant", "--num-samples", "0"]
-        self.csm(*self.arguments("run", "--max-steps", "12", *more, rate="3e-3"))
-        losses = [line["attention_loss"] for line in self.metrics("run")]
-        self.assertLess(losses[-1], 0.9 * losses[0])
-        parts = self.arguments("parts", *more, rate="3e-3")
-        self.csm(*parts, "--max-steps", "5")
-        self.csm(*parts, "--max-steps", "12", "--resume")
-        self.assertEqual([line["attention_loss"] for line in self.metrics("parts")], losses)
+        self.learns_in_parts_as_in_one("attention_loss", "--guided-attention", "1", "--code-noise", "0.2")
         both = ["--guided-attention", "1", "--gradient-checkpointing"]
         self.assertIn("checkpointing", self.fails(*self.arguments("other", *both), status=2))
 

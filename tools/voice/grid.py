@@ -8,8 +8,9 @@ some hundreds of them, and a small language model can learn which comes next.
 import numpy as np
 
 from settings import FRAME, SAMPLING_RATE
+from speech import PHONES_PER_FRAME
 
-UNIT = FRAME // 2  # samples: 40 ms
+UNIT = FRAME // PHONES_PER_FRAME  # samples: 40 ms
 HOP = 240  # samples: 10 ms, half of what overlaps
 SEARCH = 144  # samples either way: with 12 ms in all there is a whole period of any voice from 83 Hz
 

@@ -44,7 +44,13 @@ def write_conversations(speech_folder: Path, codes_folder: Path, file: Path, nam
 
 
 # What belongs to codes: another codec's mean something else.
-OF_CODES = ("lm_head.", "depth_decoder.codebooks_head.", "depth_decoder.model.embed_tokens.", "codec_model.")
+OF_CODES = (
+    "backbone_model.embed_tokens.",
+    "lm_head.",
+    "depth_decoder.codebooks_head.",
+    "depth_decoder.model.embed_tokens.",
+    "codec_model.",
+)
 
 
 def transfer(voice: Path, model: Path) -> None:
@@ -52,7 +58,7 @@ def transfer(voice: Path, model: Path) -> None:
     file = model / "model.safetensors"
     weights, others = load_file(file), load_file(voice / "model.safetensors")
     for name, weight in weights.items():
-        if name.startswith(OF_CODES) or "embed_audio_tokens" in name:
+        if name.startswith(OF_CODES):
             continue
         if name not in others or others[name].shape != weight.shape:
             raise RecipeError(f"{voice} has other sizes than these settings': {name}")

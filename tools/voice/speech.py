@@ -12,7 +12,7 @@ import numpy as np
 
 from settings import FRAME, SAMPLING_RATE
 
-PHONES_PER_FRAME = 2  # those of grid.py
+PHONES_PER_FRAME = 2  # at most: grid.py
 SILENCE = "pau"
 
 
