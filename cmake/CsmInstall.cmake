@@ -27,7 +27,8 @@ if(CSM_SANITIZE)  # clang puts the sanitizers' runtime into programs only
   target_link_options(csm PUBLIC "$<BUILD_INTERFACE:-fsanitize=${CSM_SANITIZE}>")
 endif()
 
-# libcsm_train.so: train.hpp and csm.hpp, for programs that train.
+# libcsm_train.so: train.hpp and csm.hpp, for programs that train; libcsm.so and csm load it for
+# other devices.
 if(CSM_TORCH)
   add_library(csm_train SHARED)
   foreach(room base kernels audio checkpoint text mimi model engine torch)

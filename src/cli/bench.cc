@@ -48,7 +48,9 @@ struct BenchOptions {
 };
 
 CsmForConditionalGeneration Load(const BenchOptions& options, const Runtime& runtime) {
-  LoadOptions load{.precision = options.model.GivenPrecision(), .runtime = runtime};
+  LoadOptions load{.precision = options.model.GivenPrecision(),
+                   .runtime = runtime,
+                   .device = options.model.Device()};
   if (!options.type.empty()) load.dtype = ParseDType(options.type);
   if (options.model.IsGiven()) {
     return CsmForConditionalGeneration::from_pretrained(options.model.Dir(), load);
@@ -63,9 +65,14 @@ struct Subject {
   ThreadPool& pool;
   std::string_view type;
   double peak = 0;  ///< multiply-adds a second in the model's kind of arithmetic
+  std::string machine;
 
   int64_t max_positions() const { return model.config().max_position_embeddings; }
 };
+
+const engine::DeviceModel* DeviceOf(const CsmForConditionalGeneration& model) {
+  return model.impl().device.get();
+}
 
 double MeasurePeak(const kernels::PackedMatrix& matrix, ThreadPool& pool) {
   double peak = 0;
@@ -77,16 +84,34 @@ double MeasurePeak(const kernels::PackedMatrix& matrix, ThreadPool& pool) {
   return peak > 0 ? peak : kernels::MeasureMulAddRate(pool);
 }
 
+Subject MakeSubject(const CsmForConditionalGeneration& model, ThreadPool& pool) {
+  if (const engine::DeviceModel* device = DeviceOf(model)) {
+    return {model, pool, kernels::NameOf(device->dtype()), device->MeasureMulAddRate(),
+            device->Name()};
+  }
+  const kernels::PackedMatrix& lm_head = model.impl().backbone()->lm_head.weight;
+  return {model, pool, kernels::NameOf(lm_head.dtype), MeasurePeak(lm_head, pool),
+          kernels::ProcessorName()};
+}
+
+double MeasureReadBandwidth(const Subject& subject) {
+  const engine::DeviceModel* device = DeviceOf(subject.model);
+  return device != nullptr ? device->MeasureReadBandwidth()
+                           : kernels::MeasureReadBandwidth(subject.pool);
+}
+
 Json Header(const Subject& subject, const BenchOptions& options, std::string_view int8_kernel) {
   const bool is_made_up = !options.model.IsGiven();
   // Both end with a slash, as the user's path may.
   const std::filesystem::path dir = is_made_up ? "csm-1b/" : options.model.Dir() / "";
-  return {{"machine", kernels::ProcessorName()},
+  const bool is_device = DeviceOf(subject.model) != nullptr;
+  return {{"machine", subject.machine},
+          {"device", options.model.Device()},
           {"threads", subject.pool.num_threads()},
           {"model", dir.parent_path().filename().string()},
           {"made_up_weights", is_made_up},
           {"type", subject.type},
-          {"precision", engine::PrecisionName(subject.model.impl())},
+          {"precision", is_device ? subject.type : engine::PrecisionName(subject.model.impl())},
           {"instruction_set", kernels::InstructionSet()},
           {"int8_kernel", int8_kernel},
           {"peak_mul_adds_per_s", subject.peak}};
@@ -112,7 +137,7 @@ void Frame(const Subject& subject, Json& json) {
   const engine::FrameTimes frame = engine::TimeFrames(model, test);
   // Before the gigabyte that bandwidth is read from.
   const int64_t peak_memory = PeakResidentBytes();
-  const double bandwidth = kernels::MeasureReadBandwidth(subject.pool);
+  const double bandwidth = MeasureReadBandwidth(subject);
   const engine::Work work =
       engine::FrameWork(model, /*batch=*/1, test.prompt + frame.num_frames / 2);
   const double limit_share = work.bytes / bandwidth * 1e3 / frame.median;
@@ -141,7 +166,9 @@ void Frame(const Subject& subject, Json& json) {
 Json Batches(const Subject& subject) {
   Json json;
   engine::FrameTest test = ShortPrompt(subject);
-  for (const int64_t batch : {1, 2, 4, 8, 16}) {
+  std::vector<int64_t> batches = {1, 2, 4, 8, 16};
+  if (DeviceOf(subject.model) != nullptr) batches.insert(batches.end(), {32, 64});
+  for (const int64_t batch : batches) {
     test.batch = batch;
     const engine::FrameTimes frame = engine::TimeFrames(subject.model, test);
     const engine::Work work =
@@ -208,11 +235,14 @@ int Run(const BenchOptions& options) {
   const Runtime runtime = options.model.Threads();
   ThreadPool& pool = runtime.impl()->pool;
   const auto model = Load(options, runtime);
-  const kernels::PackedMatrix& lm_head = model.impl().backbone->lm_head.weight;
-  const Subject subject{model, pool, kernels::NameOf(lm_head.dtype), MeasurePeak(lm_head, pool)};
+  const Subject subject = MakeSubject(model, pool);
   const std::string_view int8_kernel = kernels::QuantizedTargets().front().name;
-  Say("{} threads, {}, quantized products by {}", runtime.num_threads(), kernels::InstructionSet(),
-      int8_kernel);
+  if (DeviceOf(model) != nullptr) {
+    Say("{}, {}", subject.machine, subject.type);
+  } else {
+    Say("{} threads, {}, quantized products by {}", runtime.num_threads(),
+        kernels::InstructionSet(), int8_kernel);
+  }
   Json json = Header(subject, options, int8_kernel);
   if (options.Wants("frame")) Frame(subject, json);
   if (options.Wants("batches")) json["batches"] = Batches(subject);
@@ -238,6 +268,7 @@ void AddBench(CLI::App& app, Action& action) {
             "Type of the matrices (default: bf16, or as stored)");
   options->model.AddPrecisionTo(*command);
   options->model.AddThreadsTo(*command);
+  options->model.AddDeviceTo(*command);
   CLI::Option* quick = command->add_flag("--quick", options->quick, "One stream only");
   const std::vector<std::string> parts = {"frame", "batches", "prefill", "kv", "codec"};
   command->add_option("--only", options->only, "These figures only, separated by commas")

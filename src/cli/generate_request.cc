@@ -32,6 +32,7 @@ void GenerateOptions::AddTo(CLI::App& command) {
   generation_.AddTo(command);
   model_.AddLoadingTo(command);
   model_.AddAdapterTo(command);
+  model_.AddDeviceTo(command);
 }
 
 GenerateRequest GenerateOptions::Read() const {

@@ -95,6 +95,14 @@ void ModelOptions::AddAdapterTo(CLI::App& command) {
       ->type_name("DIR");
 }
 
+void ModelOptions::AddDeviceTo(CLI::App& command) {
+  command
+      .add_option("--device", device_,
+                  "What speaks: this processor; a GPU; or LibTorch on this processor, as on\na GPU "
+                  "(default: cpu)")
+      ->type_name("cpu|cuda|cuda:N|torch-cpu");
+}
+
 std::filesystem::path ModelOptions::Dir() const {
   if (!model_.empty()) return checkpoint::ResolveModelDir(model_);
   const char* from_environment = std::getenv("CSM_MODEL");
@@ -109,6 +117,7 @@ LoadOptions ModelOptions::Load() const {
   if (!dtype_.empty()) options.dtype = ParseDType(dtype_);
   options.precision = GivenPrecision();
   options.runtime = Threads();
+  options.device = device_;
   if (!adapter_.empty()) options.adapter = adapter_;
   return options;
 }

@@ -1,4 +1,5 @@
-// --model, --dtype, --precision, --threads: the options of every subcommand that runs a model.
+// --model, --dtype, --precision, --threads, --device: the options of every subcommand that runs a
+// model.
 #ifndef CSM_CLI_MODEL_OPTIONS_H_
 #define CSM_CLI_MODEL_OPTIONS_H_
 
@@ -26,6 +27,7 @@ class ModelOptions {
   void AddPrecisionTo(CLI::App& command);      ///< --precision alone
   void AddThreadsTo(CLI::App& command);        ///< --threads alone
   void AddAdapterTo(CLI::App& command);        ///< --adapter
+  void AddDeviceTo(CLI::App& command);         ///< --device
 
   bool IsGiven() const { return !model_.empty(); }  ///< by --model
   /// --model, else the environment's CSM_MODEL, else the voice that ships. Throws FileError that
@@ -34,12 +36,14 @@ class ModelOptions {
   LoadOptions Load() const;
   std::optional<Precision> GivenPrecision() const;
   Runtime Threads() const { return Runtime(threads_); }
+  const std::string& Device() const { return device_; }
 
  private:
   std::string model_;
   std::string dtype_;
   std::string precision_;
   std::string adapter_;
+  std::string device_ = "cpu";
   int threads_ = 0;
 };
 

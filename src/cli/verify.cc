@@ -94,6 +94,7 @@ void AddVerify(CLI::App& app, Action& action) {
       app.add_subcommand("verify", "Check that csm-1b gives its published codes on this machine");
   CLI::Option* model = options->model.AddModelTo(*command);
   options->model.AddLoadingTo(*command);
+  options->model.AddDeviceTo(*command);
   command
       ->add_option("--codes", options->codes,
                    "Compare these codes, made elsewhere, instead of making them now")

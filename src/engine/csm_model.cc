@@ -12,16 +12,38 @@ namespace csm {
 
 CsmForConditionalGeneration engine::LoadModel(checkpoint::CsmCheckpoint checkpoint,
                                               const LoadOptions& options) {
-  const Runtime runtime = RuntimeOf(options);
-  checkpoint::WeightLoader loader(checkpoint.tensors, options.dtype, &runtime.impl()->pool,
-                                  checkpoint::PrecisionOf(checkpoint, options));
-  auto backbone = std::make_shared<CsmBackboneModel::Impl>(checkpoint, loader, runtime);
-  auto depth_decoder = std::make_shared<CsmDepthDecoderModel::Impl>(checkpoint, loader, runtime);
-  MimiModel codec(mimi::LoadMimi(checkpoint::CodecOf(checkpoint), runtime, options.dtype));
+  auto device = IsOwnKernels(options.device) ? nullptr : LoadDeviceModel(checkpoint, options);
+  return LoadModel(std::move(checkpoint), options, std::move(device));
+}
+
+CsmForConditionalGeneration engine::LoadModel(checkpoint::CsmCheckpoint checkpoint,
+                                              const LoadOptions& options,
+                                              std::shared_ptr<const DeviceModel> device) {
+  LoadOptions own = options;
+  own.runtime = RuntimeOf(options);
+  auto stacks = std::make_unique<const LazyStacks>(checkpoint, own);
+  std::shared_ptr<const model::PromptEmbeddings> embeddings;
+  if (device == nullptr) {
+    const auto& backbone = stacks->Get().backbone;
+    embeddings = {backbone, &backbone->embeddings};
+  } else {
+    checkpoint::WeightLoader loader(checkpoint.tensors);  // the tables are mapped, not read
+    embeddings = std::make_shared<const model::PromptEmbeddings>(checkpoint, loader);
+  }
+  MimiModel codec(mimi::LoadMimi(checkpoint::CodecOf(checkpoint), *own.runtime, options.dtype));
   using Impl = CsmForConditionalGeneration::Impl;
   return CsmForConditionalGeneration(
-      std::make_shared<Impl>(Impl{std::move(checkpoint), std::move(backbone),
-                                  std::move(depth_decoder), std::move(codec), options.dtype}));
+      std::make_shared<Impl>(Impl{std::move(checkpoint), std::move(stacks), std::move(embeddings),
+                                  std::move(codec), options.dtype, std::move(device)}));
+}
+
+engine::Stacks engine::LazyStacks::Load() const {
+  const Runtime& runtime = *options_.runtime;
+  checkpoint::WeightLoader loader(checkpoint_.tensors, options_.dtype, &runtime.impl()->pool,
+                                  checkpoint::PrecisionOf(checkpoint_, options_));
+  auto backbone = std::make_shared<CsmBackboneModel::Impl>(checkpoint_, loader, runtime);
+  auto depth_decoder = std::make_shared<CsmDepthDecoderModel::Impl>(checkpoint_, loader, runtime);
+  return {std::move(backbone), std::move(depth_decoder)};
 }
 
 CsmForConditionalGeneration CsmForConditionalGeneration::from_pretrained(
@@ -45,12 +67,12 @@ const GenerationConfig& CsmForConditionalGeneration::generation_config() const {
 }
 
 CsmBackboneModel CsmForConditionalGeneration::backbone_model() const {
-  return CsmBackboneModel(impl_->backbone);
+  return CsmBackboneModel(impl_->backbone());
 }
 
 CsmDepthDecoderForCausalLM CsmForConditionalGeneration::depth_decoder() const {
   return CsmDepthDecoderForCausalLM(std::make_shared<CsmDepthDecoderForCausalLM::Impl>(
-      CsmDepthDecoderForCausalLM::Impl{impl_->depth_decoder}));
+      CsmDepthDecoderForCausalLM::Impl{impl_->depth_decoder()}));
 }
 
 MimiModel CsmForConditionalGeneration::codec_model() const { return impl_->codec; }
@@ -62,7 +84,7 @@ std::vector<StackOutput> CsmForConditionalGeneration::forward(std::span<const St
     const Matrix& hidden = output.last_hidden_state;
     const int64_t first = model::FirstLogitPosition(hidden.rows, options);
     output.logits = Matrix(hidden.rows - first, impl_->checkpoint.config.vocab_size);
-    impl_->backbone->Logits(
+    impl_->backbone()->Logits(
         std::span(hidden.data).subspan(static_cast<size_t>(first * hidden.cols)),
         output.logits.rows, output.logits.data.data());
   }
@@ -72,7 +94,7 @@ std::vector<StackOutput> CsmForConditionalGeneration::forward(std::span<const St
 CsmOutput CsmForConditionalGeneration::forward(const CsmInputs& inputs,
                                                const ForwardOptions& options) const {
   const std::vector<engine::Prompt> prompts =
-      engine::ReadPrompts(inputs.rows, impl_->codec, *impl_->backbone);
+      engine::ReadPrompts(inputs.rows, impl_->codec, *impl_->embeddings);
   std::vector<StackInput> batch;
   for (const engine::Prompt& prompt : prompts) {
     batch.push_back({.inputs_embeds = &prompt.embeddings});
@@ -98,7 +120,7 @@ CsmOutput CsmForConditionalGeneration::forward(const CsmInputs& inputs,
   }
   if (has_labels) {
     const auto losses =
-        engine::ComputeLosses(loss_rows, impl_->checkpoint.config, *impl_->depth_decoder);
+        engine::ComputeLosses(loss_rows, impl_->checkpoint.config, *impl_->depth_decoder());
     output.backbone_loss = losses.backbone;
     output.depth_decoder_loss = losses.depth_decoder;
     output.loss = losses.backbone + losses.depth_decoder;

@@ -20,8 +20,7 @@ namespace {
 
 std::vector<model::WeightBytes> Weights(const CsmBackboneModel::Impl& backbone) {
   std::vector<model::WeightBytes> weights = backbone.stack.weights();
-  for (const kernels::MatrixView& table :
-       {backbone.embed_text_tokens, backbone.embed_audio_tokens}) {
+  for (const kernels::MatrixView& table : {backbone.embeddings.text, backbone.embeddings.audio}) {
     const size_t num_bytes = table.rows * kernels::StoredRowBytes(table.dtype, table.cols);
     weights.push_back({table.dtype,
                        table.rows,
@@ -58,7 +57,7 @@ std::string Fingerprint(const CsmForConditionalGeneration::Impl& model) {
   config.erase("depth_decoder_config");
   hash.Add(config.dump());
   hash.Add(PrecisionName(model));
-  for (const model::WeightBytes& weight : Weights(*model.backbone)) AddWeight(weight, hash);
+  for (const model::WeightBytes& weight : Weights(*model.backbone())) AddWeight(weight, hash);
   AddCodec(model.checkpoint, hash);
   return fmt::format("{:016x}", hash.state());
 }
@@ -73,7 +72,7 @@ std::string CodecFingerprint(const checkpoint::CsmCheckpoint& checkpoint) {
 }
 
 std::string_view PrecisionName(const CsmForConditionalGeneration::Impl& model) {
-  return model.backbone->lm_head.weight.rounds_input ? "fast" : "exact";
+  return model.backbone()->lm_head.weight.rounds_input ? "fast" : "exact";
 }
 
 ModelIdentity Identify(const CsmForConditionalGeneration::Impl& model) {
@@ -81,7 +80,7 @@ ModelIdentity Identify(const CsmForConditionalGeneration::Impl& model) {
   identity.name = text::ReplaceInvalidUtf8(checkpoint::ModelName(model.checkpoint.dir));
   identity.precision = PrecisionName(model);
   std::vector<std::string_view> types;
-  for (const model::WeightBytes& weight : Weights(*model.backbone)) {
+  for (const model::WeightBytes& weight : Weights(*model.backbone())) {
     const std::string_view name = kernels::NameOf(weight.dtype);
     const bool is_new = std::find(types.begin(), types.end(), name) == types.end();
     if (weight.rows > 1 && is_new) types.push_back(name);

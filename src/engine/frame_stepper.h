@@ -1,4 +1,6 @@
-// The generation loop's inner part: the next frame of every sequence that is being spoken.
+// The generation loop's inner part: the next frame of every sequence that is being spoken. What
+// computes it is behind this interface: this library's own kernels (cpu_stepper.h), or another
+// device (device_model.h).
 #ifndef CSM_ENGINE_FRAME_STEPPER_H_
 #define CSM_ENGINE_FRAME_STEPPER_H_
 
@@ -9,8 +11,7 @@
 #include <vector>
 
 #include "csm/csm.hpp"
-#include "engine/depth_loop.h"
-#include "model/backbone.h"
+#include "model/llama_stack.h"
 
 namespace csm::engine {
 
@@ -19,8 +20,9 @@ struct Sequence {
   int index = 0;                 ///< in the caller's output
   uint64_t random_sequence = 0;  ///< keys the random numbers, with the seed
   int64_t max_frames = 0;
-  KvCache cache;              ///< the backbone's
+  KvCache cache;              ///< the backbone's; on another device, a voice's positions alone
   std::vector<float> hidden;  ///< [hidden_size], the backbone's last state after its final norm
+  int64_t device_row = -1;    ///< on another device, which has cache and state; -1: none yet
   Codes codes;                ///< frames so far
   std::vector<float> scores, logits;  ///< codebook 0 per frame, on request
   std::optional<FinishReason> finish_reason;
@@ -42,40 +44,47 @@ struct StepOptions {
 /// Not thread-safe: owns buffers. The models it runs are immutable and may be shared.
 class FrameStepper {
  public:
-  FrameStepper(const CsmBackboneModel::Impl& backbone, const CsmDepthDecoderModel::Impl& depth)
-      : backbone_(backbone), depth_loop_(depth) {}
+  FrameStepper() = default;
+  FrameStepper(const FrameStepper&) = delete;
+  FrameStepper& operator=(const FrameStepper&) = delete;
+  virtual ~FrameStepper() = default;
 
-  /// Reads each sequence's prompt embeddings [positions, hidden_size] into its cache. `observer`
-  /// may throw to end it; the caches are then of no use.
-  void Prefill(std::span<Sequence* const> sequences, std::span<const Matrix* const> prompts,
-               const model::HiddenObserver& observer = nullptr);
+  /// Reads each sequence's prompt embeddings [positions, hidden_size] after what its cache holds.
+  /// `observer` may throw to end it; the caches are then of no use.
+  virtual void Prefill(std::span<Sequence* const> sequences, std::span<const Matrix* const> prompts,
+                       const model::HiddenObserver& observer) = 0;
 
-  /// Appends one frame to every sequence from its hidden state and sets finish_reason where it was
-  /// the last: codebooks 0 .. K-2 all codebook_eos_token_id (HF's rule; the last is not looked at),
-  /// or max_frames. Codes that the codec cannot decode are never chosen.
-  void NextFrame(std::span<Sequence* const> sequences, const StepOptions& options);
+  /// `to` goes on from where `from` is.
+  virtual void Fork(const Sequence& from, Sequence& to) = 0;
+
+  /// Appends one frame to every sequence and sets finish_reason where it was the last: codebooks
+  /// 0 .. K-2 all codebook_eos_token_id (HF's rule; the last is not looked at), or max_frames.
+  /// Codes that the codec cannot decode are never chosen.
+  virtual void NextFrame(std::span<Sequence* const> sequences, const StepOptions& options) = 0;
 
   /// Feeds each sequence's last frame back into the backbone.
-  void Advance(std::span<Sequence* const> sequences);
+  virtual void Advance(std::span<Sequence* const> sequences) = 0;
 
   const GenerateTimes& times() const { return times_; }  ///< so far
 
- private:
-  int32_t Choose(const Sequence& sequence, int64_t codebook, const SamplingConfig& sampling,
-                 std::span<float> logits, const StepOptions& options,
-                 std::span<float> scores = {}) const;
-  int32_t ChooseCode0(Sequence& sequence, std::span<float> logits,
-                      const StepOptions& options) const;
-  void RunBackbone(std::span<Sequence* const> sequences,
-                   const model::HiddenObserver& observer = nullptr);
-
-  const CsmBackboneModel::Impl& backbone_;
-  DepthLoop depth_loop_;
-  std::vector<model::Segment> segments_;
-  std::vector<float> hidden_, logits_;
-  model::Scratch scratch_;
+ protected:
   GenerateTimes times_;
 };
+
+/// Chooses the code of `codebook` for the sequence's last frame from its logits [vocab_size], which
+/// the caller's logits_processor may change. `scores`: as ChooseCode has them.
+int32_t ChooseFor(const Sequence& sequence, int64_t codebook, std::span<float> logits,
+                  const CsmConfig& model, const StepOptions& options, std::span<float> scores = {});
+
+/// The same for codebook 0, with which the sequence keeps the logits and scores that are asked for.
+int32_t ChooseCode0(Sequence& sequence, std::span<float> logits, const CsmConfig& model,
+                    const StepOptions& options);
+
+/// Makes room for one more frame and returns it.
+std::span<int32_t> AppendFrame(Sequence& sequence);
+
+/// Sets finish_reason if the last frame was to be the last.
+void FinishIfLast(Sequence& sequence, const CsmConfig& model);
 
 }  // namespace csm::engine
 

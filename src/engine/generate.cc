@@ -5,6 +5,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "engine/cpu_stepper.h"
 #include "engine/csm_model.h"
 #include "engine/frame_stepper.h"
 #include "engine/prompt.h"
@@ -116,10 +117,7 @@ std::vector<Sequence> StartSequences(const std::vector<Prompt>& prompts,
   for (size_t i = 0; i < sequences.size(); ++i) {
     const size_t row = i / static_cast<size_t>(copies), copy = i % static_cast<size_t>(copies);
     Sequence& sequence = sequences[i];
-    if (copy > 0) {
-      sequence.cache.impl() = firsts[row]->cache.impl();
-      sequence.hidden = firsts[row]->hidden;
-    }
+    if (copy > 0) stepper.Fork(*firsts[row], sequence);
     sequence.index = static_cast<int>(i);
     sequence.random_sequence = EarlierTwins(prompts, row) * static_cast<uint64_t>(copies) + copy;
     sequence.max_frames = max_frames;
@@ -181,24 +179,39 @@ void CheckVoices(const CsmForConditionalGeneration::Impl& model, const CsmInputs
   }
 }
 
+std::unique_ptr<FrameStepper> NewStepper(const CsmForConditionalGeneration::Impl& model,
+                                         const std::vector<Prompt>& prompts,
+                                         const StepOptions& options, int64_t max_frames) {
+  if (model.device == nullptr) {
+    return std::make_unique<CpuStepper>(*model.backbone(), *model.depth_decoder());
+  }
+  int64_t longest = 0;
+  for (const Prompt& prompt : prompts) {
+    longest = std::max(longest, std::ssize(prompt.row->input_ids));
+  }
+  return model.device->NewStepper({options.config, options.callbacks,
+                                   std::ssize(prompts) * options.config.num_return_sequences,
+                                   longest + max_frames});
+}
+
 CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmInputs& inputs,
                       const StepOptions& options, int64_t max_frames) {
   const CsmConfig& model_config = model.checkpoint.config;
   const GenerationConfig& config = options.config;
   CheckVoices(model, inputs);
   const std::vector<Prompt> prompts = ReadPrompts(
-      inputs.rows, model.codec, *model.backbone,
+      inputs.rows, model.codec, *model.embeddings,
       [&](int64_t) { ThrowIfCancelled(options.callbacks); }, VoiceUse::kGoOn);
-  FrameStepper stepper(*model.backbone, *model.depth_decoder);
+  const std::unique_ptr<FrameStepper> stepper = NewStepper(model, prompts, options, max_frames);
   std::vector<Sequence> sequences = StartSequences(
-      prompts, config, max_frames, stepper, static_cast<int>(model_config.num_codebooks),
+      prompts, config, max_frames, *stepper, static_cast<int>(model_config.num_codebooks),
       WatchPrompts(prompts, model_config, options.callbacks));
   AudioOutput audio(model, config, options.callbacks, sequences.size());
-  Speak(sequences, stepper, options, audio);
+  Speak(sequences, *stepper, options, audio);
 
   CsmGenerateOutput output;
   output.seed = options.seed;
-  output.times = stepper.times();
+  output.times = stepper->times();
   for (Sequence& sequence : sequences) {
     output.sequences.push_back(std::move(sequence.codes));
     output.finish_reason.push_back(*sequence.finish_reason);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "engine/voice.h"
+#include "model/backbone.h"
 
 namespace csm::engine {
 namespace {
@@ -48,8 +49,8 @@ Codes EncodeClips(const CsmInputs::Row& row, const MimiModel& codec, const CsmCo
 }
 
 Matrix EmbedPrompt(const CsmInputs::Row& row, const Codes& frames,
-                   const CsmBackboneModel::Impl& backbone, int64_t first) {
-  const CsmConfig& config = backbone.config;
+                   const model::PromptEmbeddings& embeddings, int64_t first) {
+  const CsmConfig& config = embeddings.config;
   const bool has_audio = !row.clips.empty();
   if (row.input_ids.empty()) Fail<ArgumentError>("a row of the batch has no input_ids");
   if (has_audio) {
@@ -71,28 +72,28 @@ Matrix EmbedPrompt(const CsmInputs::Row& row, const Codes& frames,
     const int32_t id = ids[static_cast<size_t>(i)];
     float* out = result.row(i).data();
     if (has_audio && id == config.audio_token_id) {
-      backbone.EmbedFrame(frames.frame(next_frame++), out);
+      embeddings.EmbedFrame(frames.frame(next_frame++), out);
     } else if (has_audio && id == config.audio_eos_token_id) {
-      backbone.EmbedFrame(end_of_audio, out);
+      embeddings.EmbedFrame(end_of_audio, out);
     } else {
-      backbone.EmbedText(id, out);
+      embeddings.EmbedText(id, out);
     }
   }
   return result;
 }
 
 std::vector<Prompt> ReadPrompts(std::span<const CsmInputs::Row> rows, const MimiModel& codec,
-                                const CsmBackboneModel::Impl& backbone,
+                                const model::PromptEmbeddings& embeddings,
                                 const EncodeObserver& observer, VoiceUse voice_use) {
   std::vector<Prompt> prompts;
   for (const CsmInputs::Row& row : rows) {
-    Prompt prompt{&row, EncodeClips(row, codec, backbone.config, observer)};
+    Prompt prompt{&row, EncodeClips(row, codec, embeddings.config, observer)};
     if (row.voice && voice_use == VoiceUse::kGoOn) {
       CheckBeginning(row.voice->impl(), row, prompt.frames);
       prompt.past = &row.voice->impl().cache;
     }
     const int64_t first = prompt.past == nullptr ? 0 : prompt.past->length;
-    prompt.embeddings = EmbedPrompt(row, prompt.frames, backbone, first);
+    prompt.embeddings = EmbedPrompt(row, prompt.frames, embeddings, first);
     prompts.push_back(std::move(prompt));
   }
   return prompts;

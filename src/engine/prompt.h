@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "csm/csm.hpp"
-#include "model/backbone.h"
+#include "model/kv_cache.h"
+#include "model/llama_stack.h"
+#include "model/prompt_embeddings.h"
 
 namespace csm::engine {
 
@@ -32,7 +34,7 @@ enum class VoiceUse { kGoOn, kReadAgain };
 /// The rows, which must outlive the result. Throws ArgumentError for what does not fit the model,
 /// or, going on, a row's voice.
 std::vector<Prompt> ReadPrompts(std::span<const CsmInputs::Row> rows, const MimiModel& codec,
-                                const CsmBackboneModel::Impl& backbone,
+                                const model::PromptEmbeddings& embeddings,
                                 const EncodeObserver& observer = nullptr,
                                 VoiceUse voice_use = VoiceUse::kReadAgain);
 
@@ -56,7 +58,7 @@ Codes EncodeClips(const CsmInputs::Row& row, const MimiModel& codec, const CsmCo
 /// without they are text like any other. Throws ArgumentError unless there is one frame per
 /// audio_token_id.
 Matrix EmbedPrompt(const CsmInputs::Row& row, const Codes& frames,
-                   const CsmBackboneModel::Impl& backbone, int64_t first = 0);
+                   const model::PromptEmbeddings& embeddings, int64_t first = 0);
 
 }  // namespace csm::engine
 

@@ -124,7 +124,7 @@ Voice MakeVoice(const CsmForConditionalGeneration& model, const VoiceContext& co
   const int64_t num_frames =
       std::count(context.row.input_ids.begin(), context.row.input_ids.end(), config.audio_token_id);
   std::vector<Prompt> prompts =
-      ReadPrompts({&context.row, 1}, impl.codec, *impl.backbone, [&](int64_t frames) {
+      ReadPrompts({&context.row, 1}, impl.codec, *impl.embeddings, [&](int64_t frames) {
         if (callbacks.on_encode) callbacks.on_encode(frames, num_frames);
       });
   Prompt& prompt = prompts.front();
@@ -137,9 +137,9 @@ Voice MakeVoice(const CsmForConditionalGeneration& model, const VoiceContext& co
   voice->codes = std::move(prompt.frames);
   const model::Segment segment{&voice->cache, prompt.embeddings.rows};
   model::Scratch scratch;
-  impl.backbone->stack.Forward({&segment, 1}, prompt.embeddings.data, scratch,
-                               impl.backbone->runtime.impl()->pool,
-                               WatchPrefill(prompt.embeddings.rows, config, callbacks.on_prefill));
+  impl.backbone()->stack.Forward(
+      {&segment, 1}, prompt.embeddings.data, scratch, impl.backbone()->runtime.impl()->pool,
+      WatchPrefill(prompt.embeddings.rows, config, callbacks.on_prefill));
   return Voice(std::move(voice));
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "model/stack_call.h"
 
@@ -12,31 +11,11 @@ namespace csm {
 CsmBackboneModel::Impl::Impl(const checkpoint::CsmCheckpoint& checkpoint,
                              checkpoint::WeightLoader& loader, Runtime with_runtime)
     : config(checkpoint.config),
-      embed_text_tokens(
-          loader.Table("embed_text_tokens.weight", config.text_vocab_size, config.hidden_size)),
-      embed_audio_tokens(loader.Table(checkpoint.code_embeddings.backbone,
-                                      config.num_codebooks * config.vocab_size,
-                                      config.hidden_size)),
+      embeddings(checkpoint, loader),
       lm_head(model::LoadLinear(loader, "lm_head", config.vocab_size, config.hidden_size)),
       stack(config, "backbone_model.", loader),
       runtime(std::move(with_runtime)),
       memory(loader.memory()) {}
-
-void CsmBackboneModel::Impl::EmbedText(int32_t id, float* out) const {
-  if (id < 0 || id >= config.text_vocab_size) {
-    Fail<ArgumentError>("text id {} is outside the vocabulary of {} (text_vocab_size)", id,
-                        config.text_vocab_size);
-  }
-  kernels::LoadRow(embed_text_tokens, static_cast<size_t>(id), out);
-}
-
-void CsmBackboneModel::Impl::EmbedFrame(std::span<const int32_t> frame, float* out) const {
-  const auto vocab_size = static_cast<size_t>(config.vocab_size);
-  kernels::LoadRow(embed_audio_tokens, static_cast<size_t>(frame[0]), out);
-  for (size_t k = 1; k < frame.size(); ++k) {
-    kernels::AddRow(embed_audio_tokens, k * vocab_size + static_cast<size_t>(frame[k]), out);
-  }
-}
 
 void CsmBackboneModel::Impl::Logits(std::span<const float> hidden, int64_t num_rows,
                                     float* logits) const {
@@ -85,7 +64,7 @@ Matrix CsmBackboneModel::embed_tokens(const Codes& codes) const {
   model::CheckCodes(codes, impl_->config.num_codebooks, impl_->config.vocab_size);
   Matrix result(codes.num_frames(), impl_->config.hidden_size);
   for (int t = 0; t < codes.num_frames(); ++t) {
-    impl_->EmbedFrame(codes.frame(t), result.row(t).data());
+    impl_->embeddings.EmbedFrame(codes.frame(t), result.row(t).data());
   }
   return result;
 }
@@ -101,11 +80,11 @@ std::vector<StackOutput> CsmBackboneModel::forward(std::span<const StackInput> b
         } else if (input.codes != nullptr) {
           model::CheckCodes(*input.codes, impl_->config.num_codebooks, impl_->config.vocab_size);
           for (int t = 0; t < input.codes->num_frames(); ++t, out += width) {
-            impl_->EmbedFrame(input.codes->frame(t), out);
+            impl_->embeddings.EmbedFrame(input.codes->frame(t), out);
           }
         } else {
           for (const int32_t id : input.input_ids) {
-            impl_->EmbedText(id, out);
+            impl_->embeddings.EmbedText(id, out);
             out += width;
           }
         }

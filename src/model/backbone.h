@@ -11,26 +11,22 @@
 #include "checkpoint/weight_loader.h"
 #include "csm/csm.hpp"
 #include "model/llama_stack.h"
+#include "model/prompt_embeddings.h"
 
 namespace csm {
 
-/// Immutable. HF keeps embed_text_tokens and lm_head in CsmForConditionalGeneration; they stand
-/// here because everything that runs a backbone needs them.
+/// Immutable. HF keeps lm_head in CsmForConditionalGeneration; it stands here because everything
+/// that runs a backbone needs it.
 struct CsmBackboneModel::Impl {
   Impl(const checkpoint::CsmCheckpoint& checkpoint, checkpoint::WeightLoader& loader,
        Runtime with_runtime);
 
-  /// out [hidden_size] = the embedding of a text id. Throws ArgumentError for an id outside it.
-  void EmbedText(int32_t id, float* out) const;
-  /// out [hidden_size] = sum over codebooks k of the embedding of (k, frame[k]).
-  void EmbedFrame(std::span<const int32_t> frame, float* out) const;
   /// logits [num_rows, vocab_size] of codebook 0 from normalised hidden states.
   void Logits(std::span<const float> hidden, int64_t num_rows, float* logits) const;
 
   CsmConfig config;
-  kernels::MatrixView embed_text_tokens;   ///< [text_vocab_size, hidden_size]
-  kernels::MatrixView embed_audio_tokens;  ///< [num_codebooks * vocab_size, hidden_size]
-  model::Linear lm_head;                   ///< [vocab_size, hidden_size]
+  model::PromptEmbeddings embeddings;
+  model::Linear lm_head;  ///< [vocab_size, hidden_size]
   model::LlamaStack stack;
   Runtime runtime;
   std::shared_ptr<const void> memory;  ///< keeps the weights

@@ -23,7 +23,10 @@ torch::Device FindDevice(const std::string& name) {
   if (device.is_cpu()) return device;
   // Not linked: then no build would run without the CUDA libraries, 3 GB of them.
   if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
-    Fail<Error>("device {}: this LibTorch cannot use CUDA ({})", name, dlerror());
+    Fail<Error>(
+        "device {}: this LibTorch cannot use CUDA ({}); pip install torch brings what it "
+        "needs",
+        name, dlerror());
   }
   if (!torch::cuda::is_available()) {
     Fail<Error>("device {}: there is no CUDA device, or no driver for it", name);

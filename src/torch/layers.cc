@@ -1,9 +1,11 @@
 #include "torch/layers.h"
 
+#include <optional>
 #include <vector>
 
 #include "kernels/rope.h"
 #include "torch/attention_guide.h"
+#include "torch/static_cache.h"
 
 namespace csm::train {
 
@@ -101,6 +103,29 @@ torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const RopeTable& ro
   return o_proj_(attended.transpose(1, 2).reshape({x.size(0), x.size(1), num_heads_ * head_dim_}));
 }
 
+torch::Tensor AttentionImpl::Step(const torch::Tensor& x, const CacheStep& step,
+                                  LayerCache& cache) {
+  const int64_t rows = x.size(0), length = x.size(1), group = num_heads_ / num_kv_heads_;
+  const torch::Tensor query = Rotate(Heads(q_proj_(x), num_heads_), step.rope);
+  const torch::Tensor key = Rotate(Heads(k_proj_(x), num_kv_heads_), step.rope);
+  const torch::Tensor places =
+      step.positions.view({rows, 1, length, 1}).expand({rows, num_kv_heads_, length, head_dim_});
+  cache.keys.scatter_(2, places, key);
+  cache.values.scatter_(2, places, Heads(v_proj_(x), num_kv_heads_));
+  torch::Tensor keys = cache.keys.narrow(2, 0, step.visible);
+  torch::Tensor values = cache.values.narrow(2, 0, step.visible);
+  std::optional<torch::Tensor> mask;
+  if (step.mask.defined()) mask = step.mask;
+  if (length == 1) {  // heads that share keys are rows of one product: nothing is repeated
+    const torch::Tensor grouped = query.view({rows, num_kv_heads_, group, head_dim_});
+    return o_proj_(at::scaled_dot_product_attention(grouped, keys, values, mask)
+                       .reshape({rows, 1, num_heads_ * head_dim_}));
+  }
+  const torch::Tensor attended = at::scaled_dot_product_attention(query, RepeatHeads(keys, group),
+                                                                  RepeatHeads(values, group), mask);
+  return o_proj_(attended.transpose(1, 2).reshape({rows, length, num_heads_ * head_dim_}));
+}
+
 MlpImpl::MlpImpl(const LlamaConfig& config) {
   const int64_t hidden = config.hidden_size, ffn = config.intermediate_size;
   gate_proj_ = register_module("gate_proj", Linear(hidden, ffn, config.mlp_bias));
@@ -123,6 +148,12 @@ DecoderLayerImpl::DecoderLayerImpl(const LlamaConfig& config) {
 torch::Tensor DecoderLayerImpl::forward(const torch::Tensor& x, const RopeTable& rope,
                                         AttentionGuide* guide) {
   const torch::Tensor attended = x + self_attn_(input_layernorm_(x), rope, guide);
+  return attended + mlp_(post_attention_layernorm_(attended));
+}
+
+torch::Tensor DecoderLayerImpl::Step(const torch::Tensor& x, const CacheStep& step,
+                                     LayerCache& cache) {
+  const torch::Tensor attended = x + self_attn_->Step(input_layernorm_(x), step, cache);
   return attended + mlp_(post_attention_layernorm_(attended));
 }
 

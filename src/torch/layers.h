@@ -66,6 +66,8 @@ RopeTable MakeRopeTable(const LlamaConfig& config, int64_t length,
                         const torch::TensorOptions& options);
 
 class AttentionGuide;
+struct CacheStep;
+struct LayerCache;
 
 /// Causal attention with grouped keys and values.
 class AttentionImpl : public torch::nn::Module {
@@ -73,6 +75,8 @@ class AttentionImpl : public torch::nn::Module {
   explicit AttentionImpl(const LlamaConfig& config);
   /// x: [rows, length, hidden_size]. `guide`: gets the first head's attention; null: none.
   torch::Tensor forward(const torch::Tensor& x, const RopeTable& rope, AttentionGuide* guide);
+  /// The same on from what `cache` holds, for speaking: x is the step's positions.
+  torch::Tensor Step(const torch::Tensor& x, const CacheStep& step, LayerCache& cache);
 
  private:
   torch::Tensor Heads(const torch::Tensor& x, int64_t num_heads) const;
@@ -96,6 +100,7 @@ class DecoderLayerImpl : public torch::nn::Module {
  public:
   explicit DecoderLayerImpl(const LlamaConfig& config);
   torch::Tensor forward(const torch::Tensor& x, const RopeTable& rope, AttentionGuide* guide);
+  torch::Tensor Step(const torch::Tensor& x, const CacheStep& step, LayerCache& cache);
 
  private:
   RmsNorm input_layernorm_{nullptr}, post_attention_layernorm_{nullptr};

@@ -48,6 +48,13 @@ torch::Tensor LlamaStackImpl::Run(torch::Tensor x, AttentionGuide* guide) {
   return norm_(x);
 }
 
+torch::Tensor LlamaStackImpl::Step(torch::Tensor x, const CacheStep& step, StaticCache& cache) {
+  for (size_t i = 0; i < cache.layers.size(); ++i) {
+    x = layers_[i]->as<DecoderLayer>()->Step(x, step, cache.layers[i]);
+  }
+  return norm_(x);
+}
+
 CodeEmbeddingsImpl::CodeEmbeddingsImpl(const CsmConfig& config)
     : embed_audio_tokens(
           register_module("embed_audio_tokens",
@@ -87,12 +94,20 @@ torch::Tensor DepthDecoderModelImpl::forward(const torch::Tensor& hidden,
   return Run(inputs_embeds_projector_(inputs));
 }
 
+torch::Tensor DepthDecoderModelImpl::Embed(int64_t codebook, const torch::Tensor& code) {
+  return embed_tokens_(code + codebook * config_.vocab_size);
+}
+
 CodebooksHeadImpl::CodebooksHeadImpl(const CsmDepthDecoderConfig& config)
     : weight(register_parameter("weight", torch::empty({config.num_codebooks - 1,
                                                         config.hidden_size, config.vocab_size}))) {}
 
 torch::Tensor CodebooksHeadImpl::forward(const torch::Tensor& hidden) const {
   return torch::bmm(hidden.transpose(0, 1), weight);
+}
+
+torch::Tensor CodebooksHeadImpl::Logits(int64_t codebook, const torch::Tensor& hidden) const {
+  return torch::mm(hidden, weight[codebook - 1]);
 }
 
 DepthDecoderForCausalLMImpl::DepthDecoderForCausalLMImpl(const CsmDepthDecoderConfig& config,

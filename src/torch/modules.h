@@ -10,6 +10,7 @@
 
 #include "csm/csm.hpp"
 #include "torch/layers.h"
+#include "torch/static_cache.h"
 
 namespace csm::train {
 
@@ -19,6 +20,9 @@ class LlamaStackImpl : public torch::nn::Module {
   explicit LlamaStackImpl(const LlamaConfig& config);
   /// From now on layers keep their input alone for the backward pass (recompute.h).
   void UseGradientCheckpointing() { is_checkpointing_ = true; }
+  /// x: the step's positions [rows, length, hidden_size] -> the same, after the final norm. For
+  /// speaking: without gradients.
+  torch::Tensor Step(torch::Tensor x, const CacheStep& step, StaticCache& cache);
 
  protected:
   /// Called last in a constructor: the order of a module's parts is that of its parameters.
@@ -67,6 +71,10 @@ class DepthDecoderModelImpl : public LlamaStackImpl {
   /// hidden: [n, backbone_hidden_size], codes: [n, num_codebooks - 1] -> [n, num_codebooks,
   /// hidden_size].
   torch::Tensor forward(const torch::Tensor& hidden, const torch::Tensor& codes);
+  /// What a step reads: hidden [rows, length, backbone_hidden_size] -> [rows, length, hidden_size].
+  torch::Tensor Project(const torch::Tensor& hidden) { return inputs_embeds_projector_(hidden); }
+  /// code [rows] of codebook `codebook` -> [rows, backbone_hidden_size].
+  torch::Tensor Embed(int64_t codebook, const torch::Tensor& code);
 
  private:
   Embedding embed_tokens_;
@@ -80,6 +88,8 @@ class CodebooksHeadImpl : public torch::nn::Module {
   explicit CodebooksHeadImpl(const CsmDepthDecoderConfig& config);
   /// hidden: [n, num_codebooks - 1, hidden_size] -> [num_codebooks - 1, n, vocab_size].
   torch::Tensor forward(const torch::Tensor& hidden) const;
+  /// hidden: [rows, hidden_size] -> logits of one codebook [rows, vocab_size].
+  torch::Tensor Logits(int64_t codebook, const torch::Tensor& hidden) const;
 
   torch::Tensor weight;
 };

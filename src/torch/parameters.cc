@@ -37,6 +37,11 @@ CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoin
     Fail<ArgumentError>("{} is a GGUF file, made for speaking: train the checkpoint it came from",
                         checkpoint.dir.string());
   }
+  return LoadForSpeaking(checkpoint, dtype);
+}
+
+CsmForConditionalGeneration LoadForSpeaking(const checkpoint::CsmCheckpoint& checkpoint,
+                                            torch::ScalarType dtype) {
   CsmConfig config = checkpoint.config;
   // As transformers does: what the config ties is yet two tables if a checkpoint holds two.
   config.tie_codebooks_embeddings =
@@ -47,8 +52,13 @@ CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoin
   for (auto& item : model->named_parameters()) {
     const checkpoint::TensorView* stored =
         checkpoint.tensors->Find(StoredName(checkpoint, item.key()));
-    checkpoint::ConvertElements(*stored, 0, checkpoint::NumElements(*stored),
-                                item.value().data_ptr(), Counterpart(dtype));
+    const bool is_transposed =
+        item.key() == checkpoint::kCodebooksHead && checkpoint.tensors->HasTransposedHeads();
+    torch::Tensor values = item.value();
+    if (is_transposed) values = torch::empty_like(values.transpose(1, 2).contiguous());
+    checkpoint::ConvertElements(*stored, 0, checkpoint::NumElements(*stored), values.data_ptr(),
+                                Counterpart(dtype));
+    if (is_transposed) item.value().copy_(values.transpose(1, 2));
     checkpoint.tensors->Release(*stored);
   }
   return model;

@@ -19,6 +19,10 @@ std::string StoredName(const checkpoint::CsmCheckpoint& checkpoint, const std::s
 CsmForConditionalGeneration LoadModel(const checkpoint::CsmCheckpoint& checkpoint,
                                       torch::ScalarType dtype = torch::kFloat32);
 
+/// The same for speaking, of any checkpoint: a GGUF file's weights are taken out of their blocks.
+CsmForConditionalGeneration LoadForSpeaking(const checkpoint::CsmCheckpoint& checkpoint,
+                                            torch::ScalarType dtype);
+
 /// Copies tensor `name` of `store` into an f32 tensor of the same shape. Throws FormatError if
 /// there is none that fits.
 void CopyStored(const checkpoint::TensorStore& store, const std::string& name,

@@ -1,0 +1,155 @@
+#include "torch/device_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/runtime.h"
+#include "kernels/packed.h"
+#include "torch/device.h"
+#include "torch/device_stepper.h"
+#include "torch/parameters.h"
+#include "torch/recorder.h"
+
+namespace csm::train {
+namespace {
+
+constexpr size_t kMostIdle = 4;          // programs, each with a cache
+constexpr int64_t kLeastCapacity = 128;  // positions; capacities are powers of two from here on
+
+int64_t PowerOfTwo(int64_t least, int64_t from) {
+  while (from < least) from *= 2;
+  return from;
+}
+
+torch::Device DeviceOf(const LoadOptions& options) {
+  if (options.device.starts_with("cuda")) return FindDevice(options.device);
+  if (options.device != "torch-cpu") {
+    Fail<ArgumentError>("device is '{}'; there are cpu, cuda, cuda:N, torch-cpu", options.device);
+  }
+  SetUpCpu(RuntimeOf(options).num_threads());
+  return torch::kCPU;
+}
+
+DType TypeOf(const checkpoint::CsmCheckpoint& checkpoint, const LoadOptions& options) {
+  const DType stored = checkpoint.tensors->Find("lm_head.weight")->dtype;
+  if (options.adapter && kernels::IsQuantized(stored)) {
+    Fail<ArgumentError>("device {}: an adapter goes with weights that are not quantized; {} is",
+                        options.device, checkpoint.dir.string());
+  }
+  if (options.dtype && kernels::IsQuantized(*options.dtype)) {
+    Fail<ArgumentError>(
+        "device {}: quantized weights are for the processor alone; there are f32, f16 and bf16",
+        options.device);
+  }
+  return options.dtype.value_or(kernels::IsQuantized(stored) ? DType::kBF16 : stored);
+}
+
+torch::ScalarType Counterpart(DType dtype) {
+  if (dtype == DType::kF32) return torch::kFloat32;
+  return dtype == DType::kF16 ? torch::kHalf : torch::kBFloat16;
+}
+
+// Seconds of work that ends with a value for the processor: the best of several times, since the
+// first loads code and others may be disturbed.
+double TimeBest(const std::function<torch::Tensor()>& work) {
+  double best = 0;
+  for (int i = 0; i < 8; ++i) {
+    const auto start = Clock::now();
+    work().flatten()[0].item();
+    const double seconds = SecondsSince(start);
+    if (i == 0 || seconds < best) best = seconds;
+  }
+  return best;
+}
+
+}  // namespace
+
+TorchDeviceModel::TorchDeviceModel(const checkpoint::CsmCheckpoint& checkpoint,
+                                   const LoadOptions& options)
+    : dtype_(TypeOf(checkpoint, options)) {
+  const torch::Device device = DeviceOf(options);
+  model_ = LoadForSpeaking(checkpoint, Counterpart(dtype_));
+  model_->to(device);
+  model_->eval();
+}
+
+std::unique_ptr<engine::FrameStepper> TorchDeviceModel::NewStepper(const Call& call) const {
+  const CsmConfig& config = model_->config();
+  // Few shapes, so that what was made for one call serves the next.
+  const int64_t capacity = std::min(PowerOfTwo(call.num_positions, kLeastCapacity),
+                                    std::max(config.max_position_embeddings, call.num_positions));
+  const BatchShape shape{PowerOfTwo(call.num_sequences, 1), capacity};
+  const bool host_chooses =
+      call.callbacks.logits_processor || call.config.output_logits || call.config.output_scores;
+  return std::make_unique<DeviceStepper>(
+      Take(shape, {call.config, call.config.depth_decoder}), host_chooses,
+      [this](std::unique_ptr<FrameProgram> program) { GiveBack(std::move(program)); });
+}
+
+torch::TensorOptions TorchDeviceModel::options() const {
+  const torch::Tensor& weight = model_->lm_head->weight;
+  return torch::dtype(weight.scalar_type()).device(weight.device());
+}
+
+std::string TorchDeviceModel::Name() const {
+  const torch::Device device = options().device();
+  if (device.is_cpu()) return "LibTorch " TORCH_VERSION " on the processor";
+  return CudaDeviceName(device.index());
+}
+
+double TorchDeviceModel::MeasureReadBandwidth() const {
+  const c10::InferenceMode guard;
+  // Far more than any cache: 1 GiB, on the processor a quarter of it.
+  const int64_t count = (int64_t{1} << 28) / (options().device().is_cpu() ? 4 : 1);
+  const torch::Tensor values = torch::ones({count}, options().dtype(torch::kFloat32));
+  return static_cast<double>(values.nbytes()) / TimeBest([&] { return values.sum(); });
+}
+
+double TorchDeviceModel::MeasureMulAddRate() const {
+  const c10::InferenceMode guard;
+  const int64_t size = options().device().is_cpu() ? 1024 : 8192;
+  const torch::Tensor a = torch::ones({size, size}, options());
+  return std::pow(static_cast<double>(size), 3) / TimeBest([&] { return torch::mm(a, a); });
+}
+
+std::unique_ptr<FrameProgram> TorchDeviceModel::Take(const BatchShape& shape,
+                                                     const CodeChoice& choice) const {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& program) {
+      return program->batch().shape() == shape && program->choice() == choice;
+    });
+    if (found != idle_.rend()) {
+      std::unique_ptr<FrameProgram> program = std::move(*found);
+      idle_.erase(std::next(found).base());
+      return program;
+    }
+  }
+  const c10::InferenceMode guard;
+  return std::make_unique<FrameProgram>(model_, shape, choice);
+}
+
+void TorchDeviceModel::GiveBack(std::unique_ptr<FrameProgram> program) const {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(program));
+  if (idle_.size() > kMostIdle) idle_.erase(idle_.begin());
+}
+
+}  // namespace csm::train
+
+/// See engine/device_model.h. The layouts of what is passed are those of one build.
+extern "C" CSM_EXPORT const csm::engine::DeviceModel* csm_load_device_model(
+    const char* version, const csm::checkpoint::CsmCheckpoint& checkpoint,
+    const csm::LoadOptions& options) {
+  if (std::string_view(version) != CSM_VERSION) {
+    csm::Fail<csm::Error>("device {}: libcsm_train.so is of csm {}, and this is csm {}",
+                          options.device, CSM_VERSION, version);
+  }
+  return new csm::train::TorchDeviceModel(checkpoint, options);
+}

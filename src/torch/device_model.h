@@ -1,0 +1,43 @@
+// A model's stacks on a device of LibTorch's: what libcsm_train.so adds to the engine.
+#ifndef CSM_TORCH_DEVICE_MODEL_H_
+#define CSM_TORCH_DEVICE_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "checkpoint/model_dir.h"
+#include "engine/device_model.h"
+#include "torch/frame_program.h"
+
+namespace csm::train {
+
+class TorchDeviceModel final : public engine::DeviceModel {
+ public:
+  /// `options.device`: "cuda", "cuda:N" or "torch-cpu". Weights that are stored quantized
+  /// become bf16. Throws ArgumentError or Error for a device that is not there, ArgumentError for a
+  /// dtype that is quantized.
+  TorchDeviceModel(const checkpoint::CsmCheckpoint& checkpoint, const LoadOptions& options);
+
+  std::unique_ptr<engine::FrameStepper> NewStepper(const Call& call) const override;
+  std::string Name() const override;
+  DType dtype() const override { return dtype_; }
+  double MeasureReadBandwidth() const override;
+  double MeasureMulAddRate() const override;
+
+ private:
+  torch::TensorOptions options() const;
+  std::unique_ptr<FrameProgram> Take(const BatchShape& shape, const CodeChoice& choice) const;
+  void GiveBack(std::unique_ptr<FrameProgram> program) const;
+
+  DType dtype_;
+  CsmForConditionalGeneration model_{nullptr};
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<FrameProgram>> idle_;  // the last to be given back comes last
+};
+
+}  // namespace csm::train
+
+#endif  // CSM_TORCH_DEVICE_MODEL_H_
