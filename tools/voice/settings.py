@@ -19,6 +19,7 @@ class Settings:
 
     # text and synthesis
     num_utterances: int = 34_000  # for training: about 26 hours
+    edition: int = 1  # each has other sentences for training; those of the other sets stay
     num_dev: int = 160
     num_held_style: int = 160
     utterances_per_shard: int = 250

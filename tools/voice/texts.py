@@ -85,6 +85,9 @@ class Texts:
         held = self._singles(settings.num_held_style)
         dev = self._singles(settings.num_dev)
         self._held_keys |= {key_of(phrase) for [phrase] in [*held, *dev]}
+        if settings.edition > 1:
+            self._rng.seed(f"{settings.seed} {settings.edition}")
+            self._rng.shuffle(self._natural)
         return {
             "held_everyday": [[phrase] for phrase in self._everyday],
             "held_style": held,
