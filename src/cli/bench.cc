@@ -50,7 +50,7 @@ struct BenchOptions {
 CsmForConditionalGeneration Load(const BenchOptions& options, const Runtime& runtime) {
   LoadOptions load{.precision = options.model.GivenPrecision(),
                    .runtime = runtime,
-                   .device = options.model.Device()};
+                   .device = options.model.UseDevice()};
   if (!options.type.empty()) load.dtype = ParseDType(options.type);
   if (options.model.IsGiven()) {
     return CsmForConditionalGeneration::from_pretrained(options.model.Dir(), load);
@@ -106,7 +106,7 @@ Json Header(const Subject& subject, const BenchOptions& options, std::string_vie
   const std::filesystem::path dir = is_made_up ? "csm-1b/" : options.model.Dir() / "";
   const bool is_device = DeviceOf(subject.model) != nullptr;
   return {{"machine", subject.machine},
-          {"device", options.model.Device()},
+          {"device", options.model.UseDevice()},
           {"threads", subject.pool.num_threads()},
           {"model", dir.parent_path().filename().string()},
           {"made_up_weights", is_made_up},

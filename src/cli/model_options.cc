@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "checkpoint/model_dir.h"
+#include "cli/training_program.h"
 
 namespace csm::cli {
 namespace {
@@ -103,6 +104,11 @@ void ModelOptions::AddDeviceTo(CLI::App& command) {
       ->type_name("cpu|cuda|cuda:N|torch-cpu");
 }
 
+const std::string& ModelOptions::UseDevice() const {
+  if (device_ != "cpu") LimitSpinning();  // before LibTorch is loaded
+  return device_;
+}
+
 std::filesystem::path ModelOptions::Dir() const {
   if (!model_.empty()) return checkpoint::ResolveModelDir(model_);
   const char* from_environment = std::getenv("CSM_MODEL");
@@ -117,7 +123,7 @@ LoadOptions ModelOptions::Load() const {
   if (!dtype_.empty()) options.dtype = ParseDType(dtype_);
   options.precision = GivenPrecision();
   options.runtime = Threads();
-  options.device = device_;
+  options.device = UseDevice();
   if (!adapter_.empty()) options.adapter = adapter_;
   return options;
 }

@@ -36,7 +36,8 @@ class ModelOptions {
   LoadOptions Load() const;
   std::optional<Precision> GivenPrecision() const;
   Runtime Threads() const { return Runtime(threads_); }
-  const std::string& Device() const { return device_; }
+  /// The device, which is going to be used.
+  const std::string& UseDevice() const;
 
  private:
   std::string model_;

@@ -42,10 +42,14 @@ bool IsTrainingCommand(std::string_view name) {
 // otherwise; next to another busy program that turns a step of 0.1 s into seconds. 5,000 keeps the
 // speed of an idle machine (two cores, 14 M parameters: 1,150 frames a second; 730 without
 // spinning) and 400 frames a second instead of 20 to 350 beside one busy loop.
-void ExecTrainingProgram(char** argv) {
+void LimitSpinning() {
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
     setenv("GOMP_SPINCOUNT", "5000", /*overwrite=*/0);
   }
+}
+
+void ExecTrainingProgram(char** argv) {
+  LimitSpinning();
   execv(TrainingProgram().c_str(), argv);
 }
 

@@ -12,6 +12,9 @@ namespace csm::cli {
 /// Whether csm-training knows this command.
 bool IsTrainingCommand(std::string_view name);
 
+/// Before LibTorch is loaded: its threads then give way to other programs' sooner.
+void LimitSpinning();
+
 /// Becomes csm-training, with the same arguments. Returns if there is no such program beside this.
 void ExecTrainingProgram(char** argv);
 

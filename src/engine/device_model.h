@@ -8,6 +8,7 @@
 
 #include "checkpoint/model_dir.h"
 #include "csm/csm.hpp"
+#include "engine/frame_decoder.h"
 #include "engine/frame_stepper.h"
 
 namespace csm::engine {
@@ -29,6 +30,9 @@ class DeviceModel {
   };
   /// `call`'s references must outlive it.
   virtual std::unique_ptr<FrameStepper> NewStepper(const Call& call) const = 0;
+
+  /// The codec's decoder for as many sequences.
+  virtual std::unique_ptr<FrameDecoder> NewDecoder(int64_t num_sequences) const = 0;
 
   /// What it is, for people: "NVIDIA H200".
   virtual std::string Name() const = 0;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "engine/cpu_stepper.h"
 #include "engine/csm_model.h"
+#include "engine/frame_decoder.h"
 #include "engine/frame_stepper.h"
 #include "engine/prompt.h"
 #include "engine/voice.h"
@@ -39,36 +40,43 @@ uint64_t RandomSeed() {
   return static_cast<uint64_t>(device()) << 32 | device();
 }
 
-/// Turns the frames of each sequence into audio: at once if the caller listens, else at the end.
+/// Turns the frames of each sequence into audio: as they come if the caller listens or a device
+/// decodes them, else at the end, which shares each read of the codec's weights among frames.
 class AudioOutput {
  public:
   AudioOutput(const CsmForConditionalGeneration::Impl& model, const GenerationConfig& config,
               const GenerateCallbacks& callbacks, size_t num_sequences)
       : model_(model), config_(config), callbacks_(callbacks) {
     if (config.output_audio) audio_.resize(num_sequences);
-    if (callbacks.on_audio) decoders_.resize(num_sequences);
+    if (!config.output_audio && !callbacks.on_audio) return;
+    if (model.device != nullptr) {
+      decoder_ = model.device->NewDecoder(static_cast<int64_t>(num_sequences));
+    } else if (callbacks.on_audio) {
+      decoder_ = std::make_unique<CpuFrameDecoder>(model.codec);
+    }
   }
 
-  /// The sequence has a new last frame.
-  void Add(const Sequence& sequence) {
-    if (!callbacks_.on_audio) return;
-    const auto index = static_cast<size_t>(sequence.index);
-    std::optional<MimiModel::Decoder>& decoder = decoders_[index];
-    const auto frame = sequence.codes.frame(sequence.codes.num_frames() - 1);
-    if (!IsSilentEnd(frame)) {
-      if (!decoder) decoder.emplace(model_.codec);
-      const Codes codes{static_cast<int>(frame.size()), {frame.begin(), frame.end()}};
-      const std::vector<float> samples = decoder->push(codes);
-      callbacks_.on_audio(sequence.index, samples);
-      if (config_.output_audio) {
-        audio_[index].insert(audio_[index].end(), samples.begin(), samples.end());
-      }
+  /// The sequences have a new last frame each.
+  void Add(std::span<const Sequence* const> sequences) {
+    if (decoder_ == nullptr) return;
+    std::vector<const Sequence*> audible;
+    for (const Sequence* sequence : sequences) {
+      const auto frame = sequence->codes.frame(sequence->codes.num_frames() - 1);
+      if (!IsSilentEnd(frame)) audible.push_back(sequence);
     }
-    if (sequence.finish_reason) decoder.reset();  // its window of attention is tens of MB
+    decoder_->Decode(audible, [&](const Sequence& sequence, std::span<const float> samples) {
+      if (callbacks_.on_audio) callbacks_.on_audio(sequence.index, samples);
+      if (!config_.output_audio) return;
+      std::vector<float>& audio = audio_[static_cast<size_t>(sequence.index)];
+      audio.insert(audio.end(), samples.begin(), samples.end());
+    });
+    for (const Sequence* sequence : sequences) {
+      if (sequence->finish_reason) decoder_->End(*sequence);
+    }
   }
 
   std::vector<std::vector<float>> Finish(const std::vector<Codes>& sequences) {
-    if (!callbacks_.on_audio) {
+    if (decoder_ == nullptr) {
       for (size_t i = 0; i < audio_.size(); ++i) audio_[i] = DecodeWhole(sequences[i]);
     }
     return std::move(audio_);
@@ -91,7 +99,7 @@ class AudioOutput {
   const CsmForConditionalGeneration::Impl& model_;
   const GenerationConfig& config_;
   const GenerateCallbacks& callbacks_;
-  std::vector<std::optional<MimiModel::Decoder>> decoders_;
+  std::unique_ptr<FrameDecoder> decoder_;
   std::vector<std::vector<float>> audio_;
 };
 
@@ -140,8 +148,8 @@ void Speak(std::vector<Sequence>& sequences, FrameStepper& stepper, const StepOp
     for (const Sequence* sequence : active) {
       const auto frame = sequence->codes.frame(sequence->codes.num_frames() - 1);
       if (options.callbacks.on_frame) options.callbacks.on_frame(sequence->index, frame);
-      audio.Add(*sequence);
     }
+    audio.Add(active);
     std::erase_if(active, [](const Sequence* s) { return s->finish_reason.has_value(); });
     if (active.empty()) return;
     stepper.Advance(active);

@@ -80,15 +80,16 @@ TEST(ChooseCodesTest, AreTheEngines) {
     torch::Tensor uniforms = torch::empty({logits.size(0)}, torch::kFloat64);
     for (const auto& [name, config] : Configs()) {
       for (uint64_t draw = 0; draw < 5; ++draw) {
+        auto numbers = uniforms.accessor<double, 1>();
         for (int64_t r = 0; r < logits.size(0); ++r) {
-          uniforms[r] = UniformAt(draw, static_cast<uint64_t>(r), 0, 0);
+          numbers[r] = UniformAt(draw, static_cast<uint64_t>(r), 0, 0);
         }
-        const torch::Tensor codes = ChooseCodes(config, logits, uniforms);
+        const torch::Tensor chosen = ChooseCodes(config, logits, uniforms);
+        const auto codes = chosen.accessor<int64_t, 1>();
         for (int64_t r = 0; r < logits.size(0); ++r) {
-          const std::span<const float> row(logits[r].data_ptr<float>(),
+          const std::span<const float> row(logits.data_ptr<float>() + r * vocab_size,
                                            static_cast<size_t>(vocab_size));
-          EXPECT_EQ(codes[r].item<int64_t>(),
-                    engine::ChooseCode(config, row, uniforms[r].item<double>()))
+          EXPECT_EQ(codes[r], engine::ChooseCode(config, row, numbers[r]))
               << name << ", row " << r << ", draw " << draw << ", of " << vocab_size;
         }
       }

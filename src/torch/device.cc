@@ -37,6 +37,10 @@ torch::Device FindDevice(const std::string& name) {
   return device.has_index() ? device : torch::Device(torch::kCUDA, 0);
 }
 
+void Synchronize(const torch::Device& device) {
+  if (device.is_cuda()) torch::cuda::synchronize(device.index());
+}
+
 void SetUpCpu(int num_threads) {
   at::set_num_threads(num_threads);
 #if defined(__x86_64__)

@@ -12,6 +12,7 @@
 #include "base/runtime.h"
 #include "kernels/packed.h"
 #include "torch/device.h"
+#include "torch/device_decoder.h"
 #include "torch/device_stepper.h"
 #include "torch/parameters.h"
 #include "torch/recorder.h"
@@ -77,6 +78,10 @@ TorchDeviceModel::TorchDeviceModel(const checkpoint::CsmCheckpoint& checkpoint,
   model_ = LoadForSpeaking(checkpoint, Counterpart(dtype_));
   model_->to(device);
   model_->eval();
+  const c10::InferenceMode guard;
+  codec_weights_ = std::make_unique<CodecWeights>(checkpoint::CodecOf(checkpoint), device);
+  codebooks_ =
+      std::make_shared<const CodebookTables>(*codec_weights_, checkpoint.config.num_codebooks);
 }
 
 std::unique_ptr<engine::FrameStepper> TorchDeviceModel::NewStepper(const Call& call) const {
@@ -139,6 +144,29 @@ void TorchDeviceModel::GiveBack(std::unique_ptr<FrameProgram> program) const {
   const std::lock_guard lock(mutex_);
   idle_.push_back(std::move(program));
   if (idle_.size() > kMostIdle) idle_.erase(idle_.begin());
+}
+
+std::unique_ptr<engine::FrameDecoder> TorchDeviceModel::NewDecoder(int64_t num_sequences) const {
+  return std::make_unique<DeviceDecoder>(TakeCodec(PowerOfTwo(num_sequences, 1)),
+                                         [this](std::unique_ptr<MimiProgram> program) {
+                                           const std::lock_guard lock(mutex_);
+                                           idle_codecs_.push_back(std::move(program));
+                                           if (idle_codecs_.size() > kMostIdle)
+                                             idle_codecs_.erase(idle_codecs_.begin());
+                                         });
+}
+
+std::unique_ptr<MimiProgram> TorchDeviceModel::TakeCodec(int64_t rows) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find_if(idle_codecs_.rbegin(), idle_codecs_.rend(),
+                                  [&](const auto& program) { return program->rows() == rows; });
+  if (found != idle_codecs_.rend()) {
+    std::unique_ptr<MimiProgram> program = std::move(*found);
+    idle_codecs_.erase(std::next(found).base());
+    return program;
+  }
+  const c10::InferenceMode guard;
+  return std::make_unique<MimiProgram>(*codec_weights_, codebooks_, rows);
 }
 
 }  // namespace csm::train

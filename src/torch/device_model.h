@@ -11,6 +11,7 @@
 #include "checkpoint/model_dir.h"
 #include "engine/device_model.h"
 #include "torch/frame_program.h"
+#include "torch/mimi_decoder.h"
 
 namespace csm::train {
 
@@ -22,6 +23,7 @@ class TorchDeviceModel final : public engine::DeviceModel {
   TorchDeviceModel(const checkpoint::CsmCheckpoint& checkpoint, const LoadOptions& options);
 
   std::unique_ptr<engine::FrameStepper> NewStepper(const Call& call) const override;
+  std::unique_ptr<engine::FrameDecoder> NewDecoder(int64_t num_sequences) const override;
   std::string Name() const override;
   DType dtype() const override { return dtype_; }
   double MeasureReadBandwidth() const override;
@@ -31,11 +33,16 @@ class TorchDeviceModel final : public engine::DeviceModel {
   torch::TensorOptions options() const;
   std::unique_ptr<FrameProgram> Take(const BatchShape& shape, const CodeChoice& choice) const;
   void GiveBack(std::unique_ptr<FrameProgram> program) const;
+  std::unique_ptr<MimiProgram> TakeCodec(int64_t rows) const;
 
   DType dtype_;
   CsmForConditionalGeneration model_{nullptr};
   mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<FrameProgram>> idle_;  // the last to be given back comes last
+  // Of both, the last to be given back comes last.
+  mutable std::vector<std::unique_ptr<FrameProgram>> idle_;
+  mutable std::vector<std::unique_ptr<MimiProgram>> idle_codecs_;
+  std::shared_ptr<const CodebookTables> codebooks_;
+  mutable std::unique_ptr<CodecWeights> codec_weights_;
 };
 
 }  // namespace csm::train

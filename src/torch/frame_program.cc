@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "torch/choose_codes.h"
+#include "torch/device.h"
 
 namespace csm::train {
 
@@ -23,6 +24,7 @@ FrameProgram::FrameProgram(const CsmForConditionalGeneration& model, const Batch
   uniforms_ = host_uniforms_.clone().to(device);
   frames_ = host_frames_.clone().to(device);
   is_sound_ = host_is_sound_.clone().to(device);
+  Synchronize(device);
   recorder_->Record([this] { ChooseFrame(); }, [this] { batch_.Advance(frames_); });
 }
 

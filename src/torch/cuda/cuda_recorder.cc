@@ -6,7 +6,9 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <cstdio>
+#include <thread>
 
 #include "csm/csm.hpp"
 #include "torch/recorder.h"
@@ -23,6 +25,8 @@ class CudaRecorder final : public Recorder {
       : stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device)) {
     const c10::cuda::CUDAStreamGuard guard(stream_);
     C10_CUDA_CHECK(cudaEventCreateWithFlags(&first_is_done_, cudaEventDisableTiming));
+    num_done_ = torch::zeros({1}, torch::dtype(torch::kInt64).device(torch::kCUDA, device));
+    host_num_done_ = HostTensor({1}, torch::kInt64);
   }
   ~CudaRecorder() override {
     C10_CUDA_CHECK_WARN(cudaStreamSynchronize(stream_));
@@ -62,6 +66,8 @@ class CudaRecorder final : public Recorder {
     // Thread-local: other programs' threads may allocate meanwhile.
     graph_.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
     first();
+    num_done_.add_(1);
+    Copy(num_done_, host_num_done_);
     C10_CUDA_CHECK(cudaEventRecordWithFlags(first_is_done_, stream_, cudaEventRecordExternal));
     second();
     graph_.capture_end();
@@ -70,14 +76,31 @@ class CudaRecorder final : public Recorder {
   void PlayFirst() override {
     const c10::cuda::CUDAStreamGuard guard(stream_);
     graph_.replay();
+    ++num_played_;
   }
-  void WaitForFirst() override { C10_CUDA_CHECK(cudaEventSynchronize(first_is_done_)); }
+
+  // The event lets the thread sleep; the number that comes with the results is the proof, since
+  // what a host's wait for an event within a graph means is not said for one that was just
+  // launched.
+  void WaitForFirst() override {
+    C10_CUDA_CHECK(cudaEventSynchronize(first_is_done_));
+    const volatile int64_t* const num_done = host_num_done_.const_data_ptr<int64_t>();
+    while (*num_done != num_played_) {
+      const cudaError_t state = cudaStreamQuery(stream_);
+      if (state != cudaErrorNotReady) C10_CUDA_CHECK(state);
+      TORCH_CHECK(state == cudaErrorNotReady || *num_done == num_played_,
+                  "a CUDA graph ended without its results");
+      std::this_thread::yield();
+    }
+  }
   void PlaySecond() override {}  // it follows the first
 
  private:
   c10::cuda::CUDAStream stream_;
   cudaEvent_t first_is_done_ = nullptr;
   at::cuda::CUDAGraph graph_;
+  torch::Tensor num_done_, host_num_done_;  // first parts, counted by the graph
+  int64_t num_played_ = 0;
 };
 
 }  // namespace

@@ -1,0 +1,33 @@
+#include "torch/device_decoder.h"
+
+#include <utility>
+
+namespace csm::train {
+
+DeviceDecoder::DeviceDecoder(std::unique_ptr<MimiProgram> program, GiveBack give_back)
+    : program_(std::move(program)), give_back_(std::move(give_back)) {}
+
+DeviceDecoder::~DeviceDecoder() { give_back_(std::move(program_)); }
+
+void DeviceDecoder::Decode(std::span<const engine::Sequence* const> sequences, const Sink& sink) {
+  if (sequences.empty()) return;
+  const c10::InferenceMode guard;
+  auto codes = program_->codes().accessor<int64_t, 2>();
+  auto is_new = program_->is_new().accessor<bool, 1>();
+  for (const engine::Sequence* sequence : sequences) {
+    const int num_frames = sequence->codes.num_frames();
+    const auto frame = sequence->codes.frame(num_frames - 1);
+    for (size_t k = 0; k < frame.size(); ++k) {
+      codes[sequence->index][static_cast<int64_t>(k)] = frame[k];
+    }
+    is_new[sequence->index] = num_frames == 1;
+  }
+  program_->Step();
+  const torch::Tensor& samples = program_->samples();
+  for (const engine::Sequence* sequence : sequences) {
+    sink(*sequence,
+         {samples[sequence->index].const_data_ptr<float>(), static_cast<size_t>(samples.size(1))});
+  }
+}
+
+}  // namespace csm::train
