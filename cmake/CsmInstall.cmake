@@ -1,5 +1,8 @@
 # The shared library of the public API, and `cmake --install`: bin/csm, lib/libcsm.so, csm.hpp, the
 # package for find_package(csm), and the voice that ships.
+if(CSM_PORTABLE)  # one layout everywhere, not the distribution's
+  set(CMAKE_INSTALL_LIBDIR lib)
+endif()
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -43,7 +46,9 @@ if(CSM_TORCH)
   target_include_directories(csm_train PUBLIC "${PROJECT_SOURCE_DIR}/include")
   target_compile_features(csm_train PUBLIC cxx_std_20)
   install(TARGETS csm_train LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
-  install(TARGETS csm_training RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  if(NOT CSM_PORTABLE)  # a program cannot look for LibTorch before it starts
+    install(TARGETS csm_training RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  endif()
   install(FILES include/csm/train.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/csm")
 endif()
 
@@ -65,3 +70,18 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/csmConfigVersion.cmake"
   COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/csmConfig.cmake" "${PROJECT_BINARY_DIR}/csmConfigVersion.cmake"
   DESTINATION "${package_dir}")
+
+# One folder that runs elsewhere, beside a LibTorch of the same version: DT_RPATH, since the libraries
+# are to find each other too, and DT_RUNPATH is not inherited.
+if(CSM_PORTABLE)
+  set(portable_targets csm_bin csm_train)
+  if(TARGET csm_cuda)
+    list(APPEND portable_targets csm_cuda)
+  endif()
+  set_target_properties(${portable_targets} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib")
+  foreach(target ${portable_targets})
+    target_link_options(${target} PRIVATE "LINKER:--disable-new-dtags")
+  endforeach()
+  install(CODE "set(CSM_TORCH_LIBRARY_DIR \"${CSM_TORCH_LIBRARY_DIR}\")")
+  install(SCRIPT "${PROJECT_SOURCE_DIR}/cmake/install_dependencies.cmake")
+endif()

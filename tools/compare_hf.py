@@ -12,6 +12,8 @@ Prints a table; the exit code is 1 if a limit is exceeded, 2 if the arguments ar
   tools/compare_hf.py --bench                  how much faster csm is on that checkpoint: frames, prompts,
                                                codec, taking turns; 9 minutes on two idle cores, 3 GB
                                                more on disk meanwhile
+  tools/compare_hf.py --bench --device cuda    the same on a GPU: batches of 1 to 64, Hugging Face eager and
+                                               compiled; --csm build/release-torch/bin/csm
 """
 
 import argparse
@@ -30,7 +32,7 @@ import transformers
 from tokenizers import Tokenizer
 from transformers import CsmProcessor
 
-from csm_tools import bench
+from csm_tools import bench, gpu_speed
 from csm_tools import reference as hf
 from csm_tools.checks import Check, Pair, check_codec, check_conversation, clips_of, golden_of, print_table
 from csm_tools.conversations import ONE_CLIP, PLAIN, TEXT_BATCH, Scenario, Turn, write_scenario
@@ -113,6 +115,16 @@ def compare_speed(args: argparse.Namespace) -> None:
         shutil.rmtree(args.dir)
 
 
+def compare_gpu_speed(args: argparse.Namespace) -> None:
+    batches = (1,) if args.quick else gpu_speed.BATCHES
+    figures = gpu_speed.measure(args.csm, full_size_checkpoint(args), args.device, batches, note)
+    gpu_speed.print_figures(figures)
+    if args.json:
+        write_json(args.json, figures)
+    if args.remove:
+        shutil.rmtree(args.dir)
+
+
 def compare_full_size(args: argparse.Namespace) -> list[Check]:
     folder = full_size_checkpoint(args)
     csm = Csm(args.csm, folder, args.threads)
@@ -177,6 +189,7 @@ def parse_args() -> argparse.Namespace:
 def add_bench_options(parser: argparse.ArgumentParser) -> None:
     options = parser.add_argument_group("with --bench, which takes --dir, --seed, --remove too")
     options.add_argument("--types", default="bf16,bf16 fast,q8_0,q4", help="of csm's weights (default: %(default)s)")
+    options.add_argument("--device", default="cpu", help="cuda, cuda:N: bf16 on a GPU (default: %(default)s)")
     options.add_argument("--hf-f32", action="store_true", help="Hugging Face in f32 too; 7 GB more memory")
     options.add_argument("--quick", action="store_true", help="frames only, one turn each")
     options.add_argument("--json", type=Path, help="file for the figures")
@@ -205,7 +218,7 @@ def main() -> int:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if args.bench:
-        compare_speed(args)
+        (compare_speed if args.device == "cpu" else compare_gpu_speed)(args)
         return 0
     if args.cases:
         checks = compare_cases(args)

@@ -2,7 +2,9 @@
 // to start.
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <sstream>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -25,6 +27,59 @@ std::filesystem::path OwnFolder() {
   return file.parent_path();
 }
 
+/// Where LibTorch's libraries are, by the environment's CSM_TORCH_DIR (a LibTorch folder, or a
+/// Python environment with torch), else in the environment of the python3 that is found first.
+/// Empty: not there.
+std::filesystem::path TorchFolder() {
+  const auto in_environment = [](const std::filesystem::path& dir) -> std::filesystem::path {
+    std::error_code error;
+    for (const char* folder : {"lib", "torch/lib"}) {
+      if (std::filesystem::exists(dir / folder / "libtorch_cpu.so", error)) return dir / folder;
+    }
+    for (const auto& entry : std::filesystem::directory_iterator(dir / "lib", error)) {
+      for (const char* packages : {"site-packages", "dist-packages"}) {
+        auto folder = entry.path() / packages / "torch/lib";
+        if (std::filesystem::exists(folder / "libtorch_cpu.so", error)) return folder;
+      }
+    }
+    return {};
+  };
+  if (const char* dir = std::getenv("CSM_TORCH_DIR"); dir != nullptr && *dir != '\0') {
+    const std::filesystem::path folder = in_environment(dir);
+    if (folder.empty()) Fail<ArgumentError>("CSM_TORCH_DIR is {}, where there is no LibTorch", dir);
+    return folder;
+  }
+  const char* path = std::getenv("PATH");
+  for (std::istringstream folders(path == nullptr ? "" : path); !folders.eof();) {
+    std::string bin;
+    std::getline(folders, bin, ':');
+    std::error_code error;
+    if (bin.empty() || !std::filesystem::exists(bin + "/python3", error)) continue;
+    return in_environment(std::filesystem::path(bin).parent_path());
+  }
+  return {};
+}
+
+/// So that the library's own need of LibTorch is met by this one. True if there is one.
+bool LoadTorch() {
+  const std::filesystem::path folder = TorchFolder();
+  if (folder.empty()) return false;
+  for (const char* name : {"libc10.so", "libtorch_cpu.so"}) {
+    if (dlopen((folder / name).c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return false;
+  }
+  return true;
+}
+
+/// Null if it cannot be loaded.
+void* Open(const std::filesystem::path& file) {
+  const bool is_named = std::getenv("CSM_TORCH_DIR") != nullptr;
+  if (is_named) LoadTorch();
+  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library != nullptr || is_named) return library;
+  LoadTorch();
+  return dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+}
+
 LoadDeviceModelFunction* FindFunction(const std::string& device) {
   std::vector<std::string> places;
   for (const char* folder :
@@ -33,7 +88,7 @@ LoadDeviceModelFunction* FindFunction(const std::string& device) {
     std::error_code error;
     if (!std::filesystem::exists(file, error)) continue;
     // Never closed: LibTorch does not survive that.
-    void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+    void* library = Open(file);
     if (library == nullptr)
       Fail<Error>("device {}: {} cannot be loaded: {}", device, file.string(), dlerror());
     void* function = dlsym(library, kLoadDeviceModelName);

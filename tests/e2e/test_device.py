@@ -11,7 +11,7 @@ HAS_TORCH = os.environ["CSM_TORCH"] == "1"
 
 class DeviceTest(CsmTest):
     def codes(self, *arguments):
-        return json.loads(self.csm("generate", "--codes", "-", "--quiet", *arguments)[0])["sequences"]
+        return json.loads(self.csm("generate", "--codes", "-", "--quiet", "--threads", "1", *arguments)[0])["sequences"]
 
 
 @unittest.skipUnless(HAS_TORCH, "a build without LibTorch")
@@ -49,7 +49,7 @@ class OnLibTorch(DeviceTest):
                     self.assertEqual(in_f32, self.codes(*arguments))
 
     def test_sound_comes_out(self):
-        self.csm("generate", "--model", TINY, "--device", "torch-cpu", "--output", self.out / "a.wav", "Hello")
+        self.csm("generate", "--model", TINY, "--device", "torch-cpu", "--threads", "1", "--output", self.out / "a.wav", "Hello")
         self.assertGreater((self.out / "a.wav").stat().st_size, 3000)
 
     def test_bench(self):
