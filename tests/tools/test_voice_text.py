@@ -1,6 +1,7 @@
 """tools/voice: the texts that the shipped voice learns from, and the words for numbers."""
 
 import functools
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -85,6 +86,16 @@ class SmallRun(unittest.TestCase):
         small, large = self.write("a", self.settings), self.write("b", self.settings.scaled(1.5))
         for name in ("dev", "held_style", "held_everyday"):
             self.assertEqual(small[name], large[name])
+
+    def test_an_edition_has_other_sentences_for_training_alone(self):
+        first, second = self.write("a"), self.write("b", dataclasses.replace(self.settings, edition=2))
+        for name in ("dev", "held_style", "held_everyday"):
+            self.assertEqual(first[name], second[name])
+        written = [{row.written for row in rows["train"]} for rows in (first, second)]
+        self.assertGreater(len(written[1] - written[0]), 0.1 * len(written[1]))
+        held = {texts.key_of(spoken_numbers.Phrase(row.written, row.spoken)) for row in second["held_style"]}
+        trained = {texts.key_of(spoken_numbers.Phrase(row.written, row.spoken)) for row in second["train"]}
+        self.assertFalse(held & trained)
 
     def test_conversations_have_one_to_four_turns_of_both_speakers(self):
         conversations = {}
