@@ -42,15 +42,15 @@ target_link_options(csm_torch_libraries INTERFACE "LINKER:--allow-shlib-undefine
 # GPUs: only where LibTorch is CUDA's and CUDA's headers are there, beside the wheel (nvidia/cu13) or
 # in a toolkit. Without them CSM_CUDA_INCLUDE stays empty.
 get_filename_component(torch_site "${torch_root}" DIRECTORY)
-file(GLOB cuda_candidates "${torch_site}/nvidia/cu[0-9]*" "${torch_site}/nvidia/cuda_runtime"
-  "$ENV{CUDA_HOME}" /usr/local/cuda /usr/local/cuda/targets/x86_64-linux)
+file(GLOB cuda_candidates "${torch_site}/nvidia/cu[0-9]*" "${torch_site}/nvidia/cuda_runtime")
+list(APPEND cuda_candidates "$ENV{CUDA_HOME}" /usr/local/cuda)  # after those, as glob would not
 set(CSM_CUDA_INCLUDE "")
 if(EXISTS "${CSM_TORCH_LIBRARY_DIR}/libtorch_cuda.so")
   find_path(cuda_include cuda_runtime_api.h
     PATHS ${cuda_candidates} PATH_SUFFIXES include NO_DEFAULT_PATH NO_CACHE)
   if(cuda_include)
     get_filename_component(cuda_root "${cuda_include}" DIRECTORY)
-    file(GLOB cuda_runtimes "${cuda_root}/lib/libcudart.so*" "${cuda_root}/lib64/libcudart.so")
+    file(GLOB cuda_runtimes "${cuda_root}/lib/libcudart.so*" "${cuda_root}/lib64/libcudart.so*")
     if(cuda_runtimes)
       list(GET cuda_runtimes 0 CSM_CUDA_RUNTIME)
       set(CSM_CUDA_INCLUDE "${cuda_include}")

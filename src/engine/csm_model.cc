@@ -11,7 +11,9 @@
 namespace csm {
 
 CsmForConditionalGeneration engine::LoadModel(checkpoint::CsmCheckpoint checkpoint,
-                                              const LoadOptions& options) {
+                                              const LoadOptions& given) {
+  LoadOptions options = given;
+  options.runtime = RuntimeOf(given);
   auto device = IsOwnKernels(options.device) ? nullptr : LoadDeviceModel(checkpoint, options);
   return LoadModel(std::move(checkpoint), options, std::move(device));
 }

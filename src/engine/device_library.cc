@@ -27,67 +27,69 @@ std::filesystem::path OwnFolder() {
   return file.parent_path();
 }
 
-/// Where LibTorch's libraries are, by the environment's CSM_TORCH_DIR (a LibTorch folder, or a
-/// Python environment with torch), else in the environment of the python3 that is found first.
-/// Empty: not there.
-std::filesystem::path TorchFolder() {
-  const auto in_environment = [](const std::filesystem::path& dir) -> std::filesystem::path {
-    std::error_code error;
-    for (const char* folder : {"lib", "torch/lib"}) {
-      if (std::filesystem::exists(dir / folder / "libtorch_cpu.so", error)) return dir / folder;
-    }
-    for (const auto& entry : std::filesystem::directory_iterator(dir / "lib", error)) {
-      for (const char* packages : {"site-packages", "dist-packages"}) {
-        auto folder = entry.path() / packages / "torch/lib";
-        if (std::filesystem::exists(folder / "libtorch_cpu.so", error)) return folder;
-      }
-    }
-    return {};
-  };
-  if (const char* dir = std::getenv("CSM_TORCH_DIR"); dir != nullptr && *dir != '\0') {
-    const std::filesystem::path folder = in_environment(dir);
-    if (folder.empty()) Fail<ArgumentError>("CSM_TORCH_DIR is {}, where there is no LibTorch", dir);
-    return folder;
+/// Of LibTorch's libraries in a LibTorch folder, or in a Python environment with torch. Empty:
+/// none.
+std::filesystem::path LibrariesIn(const std::filesystem::path& dir) {
+  std::error_code error;
+  for (const char* folder : {"lib", "torch/lib"}) {
+    if (std::filesystem::exists(dir / folder / "libtorch_cpu.so", error)) return dir / folder;
   }
+  for (const auto& entry : std::filesystem::directory_iterator(dir / "lib", error)) {
+    for (const char* packages : {"site-packages", "dist-packages"}) {
+      auto folder = entry.path() / packages / "torch/lib";
+      if (std::filesystem::exists(folder / "libtorch_cpu.so", error)) return folder;
+    }
+  }
+  return {};
+}
+
+/// By the environment's CSM_TORCH_DIR. Empty: not set.
+std::filesystem::path NamedTorch() {
+  const char* dir = std::getenv("CSM_TORCH_DIR");
+  if (dir == nullptr || *dir == '\0') return {};
+  std::filesystem::path folder = LibrariesIn(dir);
+  if (folder.empty()) Fail<ArgumentError>("CSM_TORCH_DIR is {}, where there is no LibTorch", dir);
+  return folder;
+}
+
+/// In the environment of the python3 that is found first. Empty: not there.
+std::filesystem::path TorchBesidePython() {
   const char* path = std::getenv("PATH");
   for (std::istringstream folders(path == nullptr ? "" : path); !folders.eof();) {
     std::string bin;
     std::getline(folders, bin, ':');
     std::error_code error;
     if (bin.empty() || !std::filesystem::exists(bin + "/python3", error)) continue;
-    return in_environment(std::filesystem::path(bin).parent_path());
+    return LibrariesIn(std::filesystem::path(bin).parent_path());
   }
   return {};
 }
 
-/// So that the library's own need of LibTorch is met by this one. True if there is one.
-bool LoadTorch() {
-  const std::filesystem::path folder = TorchFolder();
-  if (folder.empty()) return false;
+/// So that the library's own need of LibTorch is met by this one.
+void LoadTorch(const std::filesystem::path& folder) {
+  if (folder.empty()) return;
   for (const char* name : {"libc10.so", "libtorch_cpu.so"}) {
-    if (dlopen((folder / name).c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return false;
+    dlopen((folder / name).c_str(), RTLD_NOW | RTLD_GLOBAL);
   }
-  return true;
 }
 
-/// Null if it cannot be loaded.
+/// With the LibTorch that is named, else the one it was built with, else Python's. Null if it
+/// cannot be loaded. It is never closed: LibTorch does not survive that.
 void* Open(const std::filesystem::path& file) {
-  const bool is_named = std::getenv("CSM_TORCH_DIR") != nullptr;
-  if (is_named) LoadTorch();
+  const std::filesystem::path named = NamedTorch();
+  LoadTorch(named);
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library != nullptr || is_named) return library;
-  LoadTorch();
+  if (library != nullptr || !named.empty()) return library;
+  LoadTorch(TorchBesidePython());
   return dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
 }
 
 LoadDeviceModelFunction* FindFunction(const std::string& device) {
-  std::vector<std::string> places;
   for (const char* folder :
        {".", "../lib", "../lib/x86_64-linux-gnu", "../lib/aarch64-linux-gnu"}) {
     const auto file = (OwnFolder() / folder / kLibrary).lexically_normal();
     std::error_code error;
     if (!std::filesystem::exists(file, error)) continue;
-    // Never closed: LibTorch does not survive that.
     void* library = Open(file);
     if (library == nullptr)
       Fail<Error>("device {}: {} cannot be loaded: {}", device, file.string(), dlerror());
@@ -107,7 +109,7 @@ LoadDeviceModelFunction* FindFunction(const std::string& device) {
 std::shared_ptr<const DeviceModel> LoadDeviceModel(const checkpoint::CsmCheckpoint& checkpoint,
                                                    const LoadOptions& options) {
   LoadDeviceModelFunction* const load = FindFunction(options.device);
-  return std::shared_ptr<const DeviceModel>(load(CSM_VERSION, checkpoint, options));
+  return std::shared_ptr<const DeviceModel>(load(BuildStamp(CSM_VERSION), checkpoint, options));
 }
 
 }  // namespace csm::engine

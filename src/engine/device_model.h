@@ -2,6 +2,7 @@
 #ifndef CSM_ENGINE_DEVICE_MODEL_H_
 #define CSM_ENGINE_DEVICE_MODEL_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -51,9 +52,17 @@ inline bool IsOwnKernels(const std::string& device) { return device == "cpu"; }
 std::shared_ptr<const DeviceModel> LoadDeviceModel(const checkpoint::CsmCheckpoint& checkpoint,
                                                    const LoadOptions& options);
 
-/// What libcsm_train.so exports, by this name: the same, to be owned by the caller. `version` is
-/// that of the csm that calls.
-using LoadDeviceModelFunction = const DeviceModel*(const char* version,
+/// Of the csm that calls: what it passes must have the layout that libcsm_train.so knows.
+struct BuildStamp {
+  explicit BuildStamp(const char* csm_version) : version(csm_version) {}
+  std::string version;
+  size_t sizes[4] = {sizeof(LoadOptions), sizeof(checkpoint::CsmCheckpoint), sizeof(Sequence),
+                     sizeof(GenerationConfig)};
+  bool operator==(const BuildStamp&) const = default;
+};
+
+/// What libcsm_train.so exports, by this name: the same, to be owned by the caller.
+using LoadDeviceModelFunction = const DeviceModel*(const BuildStamp& stamp,
                                                    const checkpoint::CsmCheckpoint& checkpoint,
                                                    const LoadOptions& options);
 inline constexpr const char* kLoadDeviceModelName = "csm_load_device_model";

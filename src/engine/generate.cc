@@ -210,11 +210,12 @@ CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmI
   const std::vector<Prompt> prompts = ReadPrompts(
       inputs.rows, model.codec, *model.embeddings,
       [&](int64_t) { ThrowIfCancelled(options.callbacks); }, VoiceUse::kGoOn);
+  AudioOutput audio(model, config, options.callbacks,
+                    prompts.size() * static_cast<size_t>(config.num_return_sequences));
   const std::unique_ptr<FrameStepper> stepper = NewStepper(model, prompts, options, max_frames);
   std::vector<Sequence> sequences = StartSequences(
       prompts, config, max_frames, *stepper, static_cast<int>(model_config.num_codebooks),
       WatchPrompts(prompts, model_config, options.callbacks));
-  AudioOutput audio(model, config, options.callbacks, sequences.size());
   Speak(sequences, *stepper, options, audio);
 
   CsmGenerateOutput output;

@@ -91,10 +91,6 @@ GenerateCallbacks NeverEnding(const CsmConfig& config) {
   return callbacks;
 }
 
-}  // namespace
-
-namespace {
-
 // Multiply-adds of a row with a stack's matrices.
 double StackProducts(const LlamaConfig& config) {
   const int64_t heads = config.num_attention_heads + config.num_key_value_heads;
@@ -168,7 +164,11 @@ FrameTimes TimeFrames(const CsmForConditionalGeneration& model, const FrameTest&
   };
   const CsmInputs inputs = RandomPrompts(model.config(), test.batch, test.prompt);
   // On a device, what the first call makes (a recording of a frame) serves the next.
-  if (model.impl().device != nullptr) model.generate(inputs, Greedy(test.most_frames));
+  if (model.impl().device != nullptr) {
+    GenerateCallbacks warm_up;
+    if (test.with_audio) warm_up.on_audio = [](int, std::span<const float>) {};
+    model.generate(inputs, Greedy(test.most_frames), warm_up);
+  }
   FrameTimes times;
   const auto start = Clock::now();
   if (test.with_audio) {

@@ -11,7 +11,8 @@ namespace csm::train {
 
 /// logits [rows, vocab_size] in f32, -inf where a code must not be chosen; uniforms [rows] in f64,
 /// in [0, 1) -> codes [rows] of int64. The rules are ChooseCode's, in the same order; sums run in
-/// another order, so a draw within some 1e-15 of a border may fall on its other side. Rows that
+/// another order, so a draw at a border may fall on its other
+/// side (within some 1e-15; a GPU divides by a temperature with an error of an f32 ulp). Rows that
 /// ChooseCode would refuse (IsSound) get some code.
 torch::Tensor ChooseCodes(const SamplingConfig& config, const torch::Tensor& logits,
                           const torch::Tensor& uniforms);

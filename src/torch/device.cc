@@ -36,14 +36,10 @@ torch::Device FindDevice(const std::string& name) {
   if (!torch::cuda::is_available()) {
     Fail<Error>("device {}: there is no CUDA device, or no driver for it", name);
   }
-  if (device.has_index() && device.index() >= torch::cuda::device_count()) {
+  if (device.has_index() && (device.index() < 0 || device.index() >= torch::cuda::device_count())) {
     Fail<Error>("device {}: there are not so many CUDA devices, counted from 0", name);
   }
   return device.has_index() ? device : torch::Device(torch::kCUDA, 0);
-}
-
-void Synchronize(const torch::Device& device) {
-  if (device.is_cuda()) torch::cuda::synchronize(device.index());
 }
 
 void SetUpCpu(int num_threads) {

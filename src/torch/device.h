@@ -12,10 +12,6 @@ namespace csm::train {
 /// ArgumentError for another name, Error if there is no such library or device.
 torch::Device FindDevice(const std::string& name);
 
-/// Until all that was begun on a GPU is done, in whichever order of its own: what one program
-/// makes, another may then use.
-void Synchronize(const torch::Device& device);
-
 /// How LibTorch computes on CPUs from here on: on so many threads, and with the faster of its two
 /// libraries for f32 products.
 void SetUpCpu(int num_threads);

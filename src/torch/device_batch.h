@@ -30,6 +30,8 @@ class DeviceBatch {
   /// `model` stays where and of the type it is, and the batch is of its kind.
   DeviceBatch(const CsmForConditionalGeneration& model, const BatchShape& shape);
 
+  /// Forgets all rows: what is masked must be finite too, and the last call may have left worse.
+  void Clear() { cache_.Clear(); }
   /// Rows [first_row, …) read prompts of embeddings [positions, hidden_size], each on from the
   /// positions of `past`, if there is one.
   void Prefill(int64_t first_row, std::span<const Matrix* const> prompts,

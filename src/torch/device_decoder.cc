@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "torch/plain_errors.h"
+
 namespace csm::train {
 
 DeviceDecoder::DeviceDecoder(std::unique_ptr<MimiProgram> program, GiveBack give_back)
@@ -11,6 +13,16 @@ DeviceDecoder::~DeviceDecoder() { give_back_(std::move(program_)); }
 
 void DeviceDecoder::Decode(std::span<const engine::Sequence* const> sequences, const Sink& sink) {
   if (sequences.empty()) return;
+  WithPlainErrors([&] { Step(sequences); });
+  const torch::Tensor& samples = program_->samples();
+  const int64_t frame_size = samples.size(1);
+  for (const engine::Sequence* sequence : sequences) {
+    sink(*sequence, {samples.const_data_ptr<float>() + sequence->index * frame_size,
+                     static_cast<size_t>(frame_size)});
+  }
+}
+
+void DeviceDecoder::Step(std::span<const engine::Sequence* const> sequences) {
   const c10::InferenceMode guard;
   auto codes = program_->codes().accessor<int64_t, 2>();
   auto is_new = program_->is_new().accessor<bool, 1>();
@@ -23,11 +35,6 @@ void DeviceDecoder::Decode(std::span<const engine::Sequence* const> sequences, c
     is_new[sequence->index] = num_frames == 1;
   }
   program_->Step();
-  const torch::Tensor& samples = program_->samples();
-  for (const engine::Sequence* sequence : sequences) {
-    sink(*sequence,
-         {samples[sequence->index].const_data_ptr<float>(), static_cast<size_t>(samples.size(1))});
-  }
 }
 
 }  // namespace csm::train

@@ -22,6 +22,8 @@ class DeviceDecoder final : public engine::FrameDecoder {
   void End(const engine::Sequence& /*sequence*/) override {}  // its row computes along
 
  private:
+  void Step(std::span<const engine::Sequence* const> sequences);
+
   std::unique_ptr<MimiProgram> program_;
   GiveBack give_back_;
 };

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "base/clock.h"
@@ -15,6 +14,7 @@
 #include "torch/device_decoder.h"
 #include "torch/device_stepper.h"
 #include "torch/parameters.h"
+#include "torch/plain_errors.h"
 #include "torch/recorder.h"
 
 namespace csm::train {
@@ -29,7 +29,14 @@ int64_t PowerOfTwo(int64_t least, int64_t from) {
 }
 
 torch::Device DeviceOf(const LoadOptions& options) {
-  if (options.device.starts_with("cuda")) return FindDevice(options.device);
+  if (options.device.starts_with("cuda")) {
+    const torch::Device device = FindDevice(options.device);
+    // Of the codec's convolutions, which torch lets round to TF32 unless told otherwise.
+    at::globalContext().setAllowTF32CuDNN(false);
+    // cuDNN's attention plans each length anew, and the depth decoder has one a codebook.
+    at::globalContext().setSDPUseCuDNN(false);
+    return device;
+  }
   if (options.device != "torch-cpu") {
     Fail<ArgumentError>("device is '{}'; there are cpu, cuda, cuda:N, torch-cpu", options.device);
   }
@@ -39,10 +46,6 @@ torch::Device DeviceOf(const LoadOptions& options) {
 
 DType TypeOf(const checkpoint::CsmCheckpoint& checkpoint, const LoadOptions& options) {
   const DType stored = checkpoint.tensors->Find("lm_head.weight")->dtype;
-  if (options.adapter && kernels::IsQuantized(stored)) {
-    Fail<ArgumentError>("device {}: an adapter goes with weights that are not quantized; {} is",
-                        options.device, checkpoint.dir.string());
-  }
   if (options.dtype && kernels::IsQuantized(*options.dtype)) {
     Fail<ArgumentError>(
         "device {}: quantized weights are for the processor alone; there are f32, f16 and bf16",
@@ -54,6 +57,34 @@ DType TypeOf(const checkpoint::CsmCheckpoint& checkpoint, const LoadOptions& opt
 torch::ScalarType Counterpart(DType dtype) {
   if (dtype == DType::kF32) return torch::kFloat32;
   return dtype == DType::kF16 ? torch::kHalf : torch::kBFloat16;
+}
+
+// Of how codes are chosen: greedy is greedy, whatever else is set.
+SamplingConfig WhatMatters(const SamplingConfig& config) {
+  return config.do_sample ? config : SamplingConfig();
+}
+
+template <typename Program, typename Fits>
+std::unique_ptr<Program> TakeIdle(std::mutex& mutex, std::vector<std::unique_ptr<Program>>& idle,
+                                  const Fits& fits) {
+  const std::lock_guard lock(mutex);
+  const auto found =
+      std::find_if(idle.rbegin(), idle.rend(), [&](const auto& program) { return fits(*program); });
+  if (found == idle.rend()) return nullptr;
+  std::unique_ptr<Program> program = std::move(*found);
+  idle.erase(std::next(found).base());
+  return program;
+}
+
+template <typename Program>
+void Keep(std::unique_ptr<Program> program, std::mutex& mutex,
+          std::vector<std::unique_ptr<Program>>& idle) {
+  std::unique_ptr<Program> oldest;  // goes when others may go on
+  const std::lock_guard lock(mutex);
+  idle.push_back(std::move(program));
+  if (idle.size() <= kMostIdle) return;
+  oldest = std::move(idle.front());
+  idle.erase(idle.begin());
 }
 
 // Seconds of work that ends with a value for the processor: the best of several times, since the
@@ -92,9 +123,24 @@ std::unique_ptr<engine::FrameStepper> TorchDeviceModel::NewStepper(const Call& c
   const BatchShape shape{PowerOfTwo(call.num_sequences, 1), capacity};
   const bool host_chooses =
       call.callbacks.logits_processor || call.config.output_logits || call.config.output_scores;
-  return std::make_unique<DeviceStepper>(
-      Take(shape, {call.config, call.config.depth_decoder}), host_chooses,
-      [this](std::unique_ptr<FrameProgram> program) { GiveBack(std::move(program)); });
+  std::optional<CodeChoice> choice;
+  if (!host_chooses) {
+    choice = {WhatMatters(call.config), WhatMatters(call.config.depth_decoder)};
+  }
+  return WithPlainErrors([&] {
+    return std::make_unique<DeviceStepper>(
+        Take(shape, choice),
+        [this](std::unique_ptr<FrameProgram> program) { Keep(std::move(program), mutex_, idle_); });
+  });
+}
+
+std::unique_ptr<engine::FrameDecoder> TorchDeviceModel::NewDecoder(int64_t num_sequences) const {
+  return WithPlainErrors([&] {
+    return std::make_unique<DeviceDecoder>(TakeCodec(PowerOfTwo(num_sequences, 1)),
+                                           [this](std::unique_ptr<MimiProgram> program) {
+                                             Keep(std::move(program), mutex_, idle_codecs_);
+                                           });
+  });
 }
 
 torch::TensorOptions TorchDeviceModel::options() const {
@@ -123,61 +169,52 @@ double TorchDeviceModel::MeasureMulAddRate() const {
   return std::pow(static_cast<double>(size), 3) / TimeBest([&] { return torch::mm(a, a); });
 }
 
-std::unique_ptr<FrameProgram> TorchDeviceModel::Take(const BatchShape& shape,
-                                                     const CodeChoice& choice) const {
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& program) {
-      return program->batch().shape() == shape && program->choice() == choice;
-    });
-    if (found != idle_.rend()) {
-      std::unique_ptr<FrameProgram> program = std::move(*found);
-      idle_.erase(std::next(found).base());
-      return program;
-    }
-  }
+template <typename Make>
+auto TorchDeviceModel::MakeProgram(const Make& make) const {
   const c10::InferenceMode guard;
-  return std::make_unique<FrameProgram>(model_, shape, choice);
+  try {
+    return make();
+  } catch (const c10::OutOfMemoryError&) {
+    const std::lock_guard lock(mutex_);
+    idle_.clear();
+    idle_codecs_.clear();
+  }
+  return make();
 }
 
-void TorchDeviceModel::GiveBack(std::unique_ptr<FrameProgram> program) const {
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(program));
-  if (idle_.size() > kMostIdle) idle_.erase(idle_.begin());
-}
-
-std::unique_ptr<engine::FrameDecoder> TorchDeviceModel::NewDecoder(int64_t num_sequences) const {
-  return std::make_unique<DeviceDecoder>(TakeCodec(PowerOfTwo(num_sequences, 1)),
-                                         [this](std::unique_ptr<MimiProgram> program) {
-                                           const std::lock_guard lock(mutex_);
-                                           idle_codecs_.push_back(std::move(program));
-                                           if (idle_codecs_.size() > kMostIdle)
-                                             idle_codecs_.erase(idle_codecs_.begin());
-                                         });
+std::unique_ptr<FrameProgram> TorchDeviceModel::Take(
+    const BatchShape& shape, const std::optional<CodeChoice>& choice) const {
+  auto program = TakeIdle(mutex_, idle_, [&](const FrameProgram& idle) {
+    return idle.batch().shape() == shape && idle.choice() == choice;
+  });
+  if (program) return program;
+  return MakeProgram([&] { return std::make_unique<FrameProgram>(model_, shape, choice); });
 }
 
 std::unique_ptr<MimiProgram> TorchDeviceModel::TakeCodec(int64_t rows) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = std::find_if(idle_codecs_.rbegin(), idle_codecs_.rend(),
-                                  [&](const auto& program) { return program->rows() == rows; });
-  if (found != idle_codecs_.rend()) {
-    std::unique_ptr<MimiProgram> program = std::move(*found);
-    idle_codecs_.erase(std::next(found).base());
-    return program;
+  auto program =
+      TakeIdle(mutex_, idle_codecs_, [&](const MimiProgram& idle) { return idle.rows() == rows; });
+  if (program == nullptr) {
+    const std::lock_guard lock(codec_mutex_);
+    program = MakeProgram(
+        [&] { return std::make_unique<MimiProgram>(*codec_weights_, codebooks_, rows); });
   }
   const c10::InferenceMode guard;
-  return std::make_unique<MimiProgram>(*codec_weights_, codebooks_, rows);
+  program->Clear();
+  return program;
 }
 
 }  // namespace csm::train
 
 /// See engine/device_model.h. The layouts of what is passed are those of one build.
 extern "C" CSM_EXPORT const csm::engine::DeviceModel* csm_load_device_model(
-    const char* version, const csm::checkpoint::CsmCheckpoint& checkpoint,
+    const csm::engine::BuildStamp& stamp, const csm::checkpoint::CsmCheckpoint& checkpoint,
     const csm::LoadOptions& options) {
-  if (std::string_view(version) != CSM_VERSION) {
-    csm::Fail<csm::Error>("device {}: libcsm_train.so is of csm {}, and this is csm {}",
-                          options.device, CSM_VERSION, version);
+  if (stamp != csm::engine::BuildStamp(CSM_VERSION)) {
+    csm::Fail<csm::Error>(
+        "device {}: libcsm_train.so is of another csm than this, {}; build both anew",
+        options.device, stamp.version);
   }
-  return new csm::train::TorchDeviceModel(checkpoint, options);
+  return csm::train::WithPlainErrors(
+      [&] { return new csm::train::TorchDeviceModel(checkpoint, options); });
 }

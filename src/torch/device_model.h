@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,17 +32,21 @@ class TorchDeviceModel final : public engine::DeviceModel {
 
  private:
   torch::TensorOptions options() const;
-  std::unique_ptr<FrameProgram> Take(const BatchShape& shape, const CodeChoice& choice) const;
-  void GiveBack(std::unique_ptr<FrameProgram> program) const;
+  std::unique_ptr<FrameProgram> Take(const BatchShape& shape,
+                                     const std::optional<CodeChoice>& choice) const;
   std::unique_ptr<MimiProgram> TakeCodec(int64_t rows) const;
+  /// Makes a program; if memory is full, again without those that wait.
+  template <typename Make>
+  auto MakeProgram(const Make& make) const;
 
   DType dtype_;
   CsmForConditionalGeneration model_{nullptr};
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_;  // of the two lists
   // Of both, the last to be given back comes last.
   mutable std::vector<std::unique_ptr<FrameProgram>> idle_;
   mutable std::vector<std::unique_ptr<MimiProgram>> idle_codecs_;
   std::shared_ptr<const CodebookTables> codebooks_;
+  mutable std::mutex codec_mutex_;
   mutable std::unique_ptr<CodecWeights> codec_weights_;
 };
 

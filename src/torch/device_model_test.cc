@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <string>
 #include <thread>
@@ -23,8 +24,12 @@ using ::testing::ThrowsMessage;
 // Not csm::train's, which is the module.
 using Model = csm::CsmForConditionalGeneration;
 
+// CSM_TEST_DEVICE=cuda: all of this on a GPU.
 LoadOptions OnDevice() {
-  return {.dtype = DType::kF32, .runtime = Runtime(1), .device = "torch-cpu"};
+  const char* device = std::getenv("CSM_TEST_DEVICE");
+  return {.dtype = DType::kF32,
+          .runtime = Runtime(1),
+          .device = device == nullptr ? "torch-cpu" : device};
 }
 
 Model LoadOnDevice(const std::filesystem::path& dir) {
@@ -150,6 +155,36 @@ TEST_F(RandomTinyTest, ProgressAndCancelling) {
   EXPECT_EQ(read, all);
   EXPECT_GT(all, 0);
   EXPECT_THAT(output.finish_reason, ::testing::Contains(FinishReason::kCancelled));
+}
+
+// A device's memory is used again: what one call leaves must not be in the next.
+TEST(DeviceModelTest, ForgetsWhatWasNoNumber) {
+  const auto checkpoint = checkpoint::OpenCsmCheckpoint(engine::GoldenModel("random-tiny"));
+  const TorchDeviceModel device(checkpoint, OnDevice());
+  GenerationConfig config;
+  const GenerateCallbacks callbacks;
+  const auto frames_of = [&](float value, int64_t positions) {
+    const auto stepper = device.NewStepper({config, callbacks, 1, 60});
+    Matrix prompt(positions, checkpoint.config.hidden_size);
+    for (size_t i = 0; i < prompt.data.size(); ++i) {
+      prompt.data[i] = value + static_cast<float>(i % 7);
+    }
+    engine::Sequence sequence;
+    sequence.max_frames = 10;
+    sequence.codes.num_codebooks = static_cast<int>(checkpoint.config.num_codebooks);
+    engine::Sequence* const sequences[] = {&sequence};
+    const Matrix* const prompts[] = {&prompt};
+    stepper->Prefill(sequences, prompts, nullptr);
+    for (int t = 0; t < 3; ++t) {
+      stepper->NextFrame(sequences, {config, callbacks, 1});
+      stepper->Advance(sequences);
+    }
+    return sequence.codes;
+  };
+  const Codes expected = frames_of(0.5F, 5);
+  EXPECT_THAT([&] { frames_of(std::numeric_limits<float>::quiet_NaN(), 50); },
+              ThrowsMessage<Error>(HasSubstr("no number")));
+  EXPECT_EQ(frames_of(0.5F, 5), expected);
 }
 
 TEST(DeviceModelErrors, SayWhatIsThere) {

@@ -1,21 +1,23 @@
 #include "torch/device_stepper.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/philox.h"
+#include "torch/plain_errors.h"
 
 namespace csm::train {
 
 using engine::Sequence;
 using engine::StepOptions;
 
-DeviceStepper::DeviceStepper(std::unique_ptr<FrameProgram> program, bool host_chooses,
-                             GiveBack give_back)
-    : program_(std::move(program)), host_chooses_(host_chooses), give_back_(std::move(give_back)) {}
+DeviceStepper::DeviceStepper(std::unique_ptr<FrameProgram> program, GiveBack give_back)
+    : program_(std::move(program)), give_back_(std::move(give_back)) {
+  const c10::InferenceMode guard;
+  program_->Run([this] { program_->batch().Clear(); });
+}
 
 DeviceStepper::~DeviceStepper() { give_back_(std::move(program_)); }
 
@@ -26,7 +28,8 @@ void DeviceStepper::Prefill(std::span<Sequence* const> sequences,
   const auto start = Clock::now();
   std::vector<KvCache::Impl*> past;
   for (Sequence* sequence : sequences) past.push_back(&sequence->cache.impl());
-  program_->Run([&] { program_->batch().Prefill(num_rows_, prompts, past); });
+  WithPlainErrors(
+      [&] { program_->Run([&] { program_->batch().Prefill(num_rows_, prompts, past); }); });
   int64_t first_position = 0;
   for (size_t s = 0; s < sequences.size(); ++s) {
     sequences[s]->device_row = num_rows_++;
@@ -46,11 +49,13 @@ void DeviceStepper::NextFrame(std::span<Sequence* const> sequences, const StepOp
   const c10::InferenceMode guard;
   const auto start = Clock::now();
   for (Sequence* sequence : sequences) engine::AppendFrame(*sequence);
-  if (host_chooses_) {
-    ChooseOnHost(sequences, options);
-  } else {
-    ChooseOnDevice(sequences, options);
-  }
+  WithPlainErrors([&] {
+    if (host_chooses()) {
+      ChooseOnHost(sequences, options);
+    } else {
+      ChooseOnDevice(sequences, options);
+    }
+  });
   for (Sequence* sequence : sequences) engine::FinishIfLast(*sequence, config());
   times_.depth_decoder += SecondsSince(start);
 }
@@ -88,14 +93,15 @@ void DeviceStepper::ChooseOnHost(std::span<Sequence* const> sequences, const Ste
   const auto choose = [&](int64_t codebook, const torch::Tensor& on_device) {
     const torch::Tensor logits = on_device.cpu().contiguous();
     torch::Tensor codes = torch::zeros({logits.size(0)}, torch::kInt64);
+    const c10::InferenceMode as_the_caller(false);  // whose logits_processor may use LibTorch too
     for (Sequence* sequence : sequences) {
-      const std::span<float> row(logits[sequence->device_row].data_ptr<float>(),
+      const std::span<float> row(logits.data_ptr<float>() + sequence->device_row * logits.size(1),
                                  static_cast<size_t>(logits.size(1)));
       const int32_t code = codebook == 0
                                ? engine::ChooseCode0(*sequence, row, config(), options)
                                : engine::ChooseFor(*sequence, codebook, row, config(), options);
       sequence->codes.frame(sequence->codes.num_frames() - 1)[static_cast<size_t>(codebook)] = code;
-      codes[sequence->device_row] = code;
+      codes.data_ptr<int64_t>()[sequence->device_row] = code;
     }
     return codes.to(batch.options().device());
   };
@@ -105,11 +111,13 @@ void DeviceStepper::ChooseOnHost(std::span<Sequence* const> sequences, const Ste
 void DeviceStepper::Advance(std::span<Sequence* const> /*sequences*/) {
   const c10::InferenceMode guard;
   const auto start = Clock::now();
-  if (host_chooses_) {
-    program_->Run([&] { program_->batch().Advance(host_frames_); });
-  } else {
-    program_->Advance();
-  }
+  WithPlainErrors([&] {
+    if (host_chooses()) {
+      program_->Run([&] { program_->batch().Advance(host_frames_); });
+    } else {
+      program_->Advance();
+    }
+  });
   times_.backbone += SecondsSince(start);
 }
 

@@ -15,8 +15,9 @@ namespace csm::train {
 class DeviceStepper final : public engine::FrameStepper {
  public:
   using GiveBack = std::function<void(std::unique_ptr<FrameProgram>)>;
-  /// `host_chooses`: the processor chooses each code, since the caller wants to see logits.
-  DeviceStepper(std::unique_ptr<FrameProgram> program, bool host_chooses, GiveBack give_back);
+  /// A program without a choice of its own: the processor chooses each code, since the caller wants
+  /// to see logits.
+  DeviceStepper(std::unique_ptr<FrameProgram> program, GiveBack give_back);
   ~DeviceStepper() override;
 
   void Prefill(std::span<engine::Sequence* const> sequences, std::span<const Matrix* const> prompts,
@@ -31,10 +32,10 @@ class DeviceStepper final : public engine::FrameStepper {
                       const engine::StepOptions& options);
   void ChooseOnHost(std::span<engine::Sequence* const> sequences,
                     const engine::StepOptions& options);
+  bool host_chooses() const { return !program_->choice(); }
   const CsmConfig& config() const { return program_->batch().config(); }
 
   std::unique_ptr<FrameProgram> program_;
-  bool host_chooses_;
   GiveBack give_back_;
   int64_t num_rows_ = 0;       // taken
   torch::Tensor host_frames_;  // chosen by the host, on the device

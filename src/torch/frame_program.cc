@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "torch/choose_codes.h"
-#include "torch/device.h"
 
 namespace csm::train {
 
@@ -14,7 +13,7 @@ void MaskUndecodable(const CsmConfig& config, const torch::Tensor& logits) {
 }
 
 FrameProgram::FrameProgram(const CsmForConditionalGeneration& model, const BatchShape& shape,
-                           const CodeChoice& choice)
+                           const std::optional<CodeChoice>& choice)
     : choice_(choice), batch_(model, shape), recorder_(NewRecorder(batch_.options().device())) {
   const int64_t num_codebooks = batch_.config().num_codebooks;
   host_uniforms_ = recorder_->HostTensor({shape.rows, num_codebooks}, torch::kFloat64);
@@ -24,7 +23,7 @@ FrameProgram::FrameProgram(const CsmForConditionalGeneration& model, const Batch
   uniforms_ = host_uniforms_.clone().to(device);
   frames_ = host_frames_.clone().to(device);
   is_sound_ = host_is_sound_.clone().to(device);
-  Synchronize(device);
+  if (!choice_) return;
   recorder_->Record([this] { ChooseFrame(); }, [this] { batch_.Advance(frames_); });
 }
 
@@ -34,7 +33,7 @@ void FrameProgram::ChooseFrame() {
   frames_.copy_(batch_.NextFrame([&](int64_t codebook, const torch::Tensor& logits) {
     MaskUndecodable(batch_.config(), logits);
     is_sound_.logical_and_(IsSound(logits));
-    const SamplingConfig& sampling = codebook == 0 ? choice_.backbone : choice_.depth_decoder;
+    const SamplingConfig& sampling = codebook == 0 ? choice_->backbone : choice_->depth_decoder;
     return ChooseCodes(sampling, logits, uniforms_.select(1, codebook));
   }));
   recorder_->Copy(frames_, host_frames_);

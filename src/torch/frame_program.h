@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "torch/device_batch.h"
 #include "torch/recorder.h"
@@ -19,11 +20,12 @@ struct CodeChoice {
   bool operator==(const CodeChoice&) const = default;
 };
 
-/// Recorded when it is made. Not thread-safe.
+/// Recorded when it is made, unless the host chooses codes. Not thread-safe.
 class FrameProgram {
  public:
+  /// `choice`; none: the host's, by way of batch().
   FrameProgram(const CsmForConditionalGeneration& model, const BatchShape& shape,
-               const CodeChoice& choice);
+               const std::optional<CodeChoice>& choice);
 
   /// [rows, num_codebooks] of f64 in host memory: what ChooseCodes draws with, to be written before
   /// each frame.
@@ -38,18 +40,19 @@ class FrameProgram {
   void Advance() { recorder_->PlaySecond(); }
 
   DeviceBatch& batch() { return batch_; }
+  const DeviceBatch& batch() const { return batch_; }
   /// For work with the batch other than the above.
   void Run(const Work& work) { recorder_->Run(work); }
-  const CodeChoice& choice() const { return choice_; }
+  const std::optional<CodeChoice>& choice() const { return choice_; }
 
  private:
   void ChooseFrame();
 
-  CodeChoice choice_;
+  std::optional<CodeChoice> choice_;
   DeviceBatch batch_;
-  std::unique_ptr<Recorder> recorder_;
   torch::Tensor uniforms_, frames_, is_sound_;  // on the device
   torch::Tensor host_uniforms_, host_frames_, host_is_sound_;
+  std::unique_ptr<Recorder> recorder_;  // goes first, when its work with the others is done
 };
 
 /// Logits of codes that the codec cannot decode become -inf, in place: as the engine's

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "checkpoint/config_rules.h"
-#include "torch/device.h"
 
 namespace csm::train {
 namespace {
@@ -39,8 +38,9 @@ void CodebookTables::AddGroup(CodecWeights& weights, const std::string& name, in
   std::vector<torch::Tensor> tables;
   for (int64_t k = 0; k < count; ++k) {
     const std::string codebook = fmt::format("{}layers.{}.codebook.", name, k);
-    const torch::Tensor usage = weights.Get(codebook + "cluster_usage").clamp_min(kMinClusterUsage);
-    tables.push_back(weights.Get(codebook + "embed_sum") / usage.unsqueeze(1));
+    const torch::Tensor usage =
+        weights.Load(codebook + "cluster_usage").clamp_min(kMinClusterUsage);
+    tables.push_back(weights.Load(codebook + "embed_sum") / usage.unsqueeze(1));
   }
   group.vectors = torch::stack(tables);
   const MimiConfig& config = weights.config();
@@ -116,7 +116,6 @@ MimiProgram::MimiProgram(CodecWeights& weights, std::shared_ptr<const CodebookTa
   codes_ = host_codes_.clone().to(device);
   is_new_ = host_is_new_.clone().to(device);
   samples_ = host_samples_.clone().to(device);
-  Synchronize(device);
   const auto step = [this] {
     recorder_->Copy(host_codes_, codes_);
     recorder_->Copy(host_is_new_, is_new_);

@@ -41,6 +41,8 @@ class MimiDecoder {
 
   /// codes [rows, num_codebooks], is_new [rows]: streams that begin -> samples [rows, frame_size].
   torch::Tensor Step(const torch::Tensor& codes, const torch::Tensor& is_new);
+  /// What is masked must be finite too: before all streams are new.
+  void Clear() { transformer_.Clear(); }
 
  private:
   struct Stage {
@@ -62,14 +64,17 @@ class MimiProgram {
   torch::Tensor& codes() { return host_codes_; }  ///< [rows, num_codebooks] of int64, to be written
   torch::Tensor& is_new() { return host_is_new_; }  ///< [rows], to be written
   void Step();
+  void Clear() {
+    recorder_->Run([this] { decoder_->Clear(); });
+  }
   int64_t rows() const { return host_codes_.size(0); }
   const torch::Tensor& samples() const { return host_samples_; }  ///< [rows, frame_size]
 
  private:
-  std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<MimiDecoder> decoder_;
   torch::Tensor codes_, is_new_, samples_;
   torch::Tensor host_codes_, host_is_new_, host_samples_;
+  std::unique_ptr<Recorder> recorder_;  // goes first, when its work with the others is done
 };
 
 }  // namespace csm::train

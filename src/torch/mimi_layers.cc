@@ -2,15 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 #include "checkpoint/tensor_values.h"
 #include "kernels/rope.h"
 
 namespace csm::train {
 namespace {
-
-namespace F = torch::nn::functional;
 
 // Attention of the shape that CSM's stacks have too.
 LlamaConfig AttentionConfig(const MimiConfig& config) {
@@ -28,13 +24,16 @@ LlamaConfig AttentionConfig(const MimiConfig& config) {
 
 torch::Tensor CodecWeights::Get(const std::string& name) {
   torch::Tensor& loaded = loaded_[name];
-  if (loaded.defined()) return loaded;
+  if (!loaded.defined()) loaded = Load(name);
+  return loaded;
+}
+
+torch::Tensor CodecWeights::Load(const std::string& name) const {
   const checkpoint::TensorView* stored = checkpoint_.tensors->Find(checkpoint_.prefix + name);
   torch::Tensor values = torch::empty(stored->shape, torch::kFloat32);
   checkpoint::ConvertElements(*stored, 0, checkpoint::NumElements(*stored), values.data_ptr(),
                               DType::kF32);
-  loaded = values.to(device_);
-  return loaded;
+  return values.to(device_);
 }
 
 StreamConv::StreamConv(CodecWeights& weights, const std::string& name, const Shape& shape)

@@ -18,14 +18,16 @@
 
 namespace csm::train {
 
-/// Hands out the codec's tensors in f32; all who ask for one share it. Not thread-safe.
+/// Hands out the codec's tensors in f32. Not thread-safe.
 class CodecWeights {
  public:
   CodecWeights(checkpoint::MimiCheckpoint checkpoint, torch::Device device)
       : checkpoint_(std::move(checkpoint)), device_(device) {}
 
-  /// Tensor `name`, without the codec's prefix; it is there.
+  /// Tensor `name`, without the codec's prefix; it is there. All who ask for one share it.
   torch::Tensor Get(const std::string& name);
+  /// One for the caller alone.
+  torch::Tensor Load(const std::string& name) const;
   const MimiConfig& config() const { return checkpoint_.config; }
   torch::TensorOptions options() const { return torch::dtype(torch::kFloat32).device(device_); }
 
@@ -98,6 +100,7 @@ class StreamTransformer {
 
   /// x [rows, hidden_size, step_length] -> the same.
   torch::Tensor Step(const torch::Tensor& x, const torch::Tensor& is_new);
+  void Clear() { cache_.Clear(); }
 
  private:
   struct Norm {

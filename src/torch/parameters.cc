@@ -50,12 +50,20 @@ CsmForConditionalGeneration LoadForSpeaking(const checkpoint::CsmCheckpoint& che
   const torch::NoGradGuard no_grad;
   model->to(dtype);  // holds nothing yet
   for (auto& item : model->named_parameters()) {
-    const checkpoint::TensorView* stored =
-        checkpoint.tensors->Find(StoredName(checkpoint, item.key()));
+    const std::string name = StoredName(checkpoint, item.key());
+    const checkpoint::TensorView* stored = checkpoint.tensors->Find(name);
+    if (checkpoint.tensors->FindTerm(name) != nullptr) {
+      Fail<ArgumentError>(
+          "an adapter goes into weights that are not quantized on this device, and {} is: use the "
+          "checkpoint that it was made of",
+          name);
+    }
     const bool is_transposed =
         item.key() == checkpoint::kCodebooksHead && checkpoint.tensors->HasTransposedHeads();
     torch::Tensor values = item.value();
-    if (is_transposed) values = torch::empty_like(values.transpose(1, 2).contiguous());
+    if (is_transposed) {
+      values = torch::empty({values.size(0), values.size(2), values.size(1)}, values.options());
+    }
     checkpoint::ConvertElements(*stored, 0, checkpoint::NumElements(*stored), values.data_ptr(),
                                 Counterpart(dtype));
     if (is_transposed) item.value().copy_(values.transpose(1, 2));

@@ -22,6 +22,13 @@ StaticCache StaticCache::Rows(int64_t first, int64_t count) const {
   return rows;
 }
 
+void StaticCache::Clear() {
+  for (LayerCache& layer : layers) {
+    layer.keys.zero_();
+    layer.values.zero_();
+  }
+}
+
 void StaticCache::CopyRow(int64_t from, int64_t to) {
   for (LayerCache& layer : layers) {
     layer.keys[to].copy_(layer.keys[from]);

@@ -26,6 +26,7 @@ struct StaticCache {
 
   /// Rows [first, first + count) of the same memory.
   StaticCache Rows(int64_t first, int64_t count) const;
+  void Clear();
   /// Row `to` becomes what row `from` is.
   void CopyRow(int64_t from, int64_t to);
 
