@@ -18,7 +18,7 @@ from settings import FRAME, SAMPLING_RATE, SPEAKERS, Settings
 from texts import SETS, Utterance, read_texts
 
 LEAD_SECONDS = 0.16  # silence that is kept before and after the words: half of it costs 0.1 of DNSMOS
-TAIL_SECONDS = 0.32
+TAIL_SECONDS = 0.28
 LOUDNESS = 0.09  # root mean square of the loud parts, -21 dB
 MAX_PEAK = 0.85
 LOUD = 0.05  # of the loudest 20 ms: what is quieter does not count as speech
