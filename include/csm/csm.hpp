@@ -558,8 +558,8 @@ struct LoadOptions {
   std::optional<Runtime> runtime;  ///< none: one of its own
   /// What generate() computes on: "cpu", this library's own kernels; "cuda" or "cuda:N", a GPU by
   /// LibTorch; "torch-cpu", LibTorch on the processor, as a GPU computes (for tests). Other calls
-  /// stay on the processor, whose copy of the weights is loaded when one asks for it, as a voice does.
-  /// Another device than "cpu" needs libcsm_train.so beside the program or libcsm.so.
+  /// stay on the processor, whose copy of the weights is loaded when one asks for it, as a voice
+  /// does. Another device than "cpu" needs libcsm_train.so beside the program or libcsm.so.
   std::string device = "cpu";
   /// Folder of a LoRA adapter in the format of the peft package, added to the weights as they are
   /// loaded: its matrices are f32 then, unless `dtype` says otherwise.

@@ -91,8 +91,13 @@ LoadDeviceModelFunction* FindFunction(const std::string& device) {
     std::error_code error;
     if (!std::filesystem::exists(file, error)) continue;
     void* library = Open(file);
-    if (library == nullptr)
-      Fail<Error>("device {}: {} cannot be loaded: {}", device, file.string(), dlerror());
+    if (library == nullptr) {
+      Fail<Error>(
+          "device {}: {} cannot be loaded: {} (CSM_TORCH_DIR may name a LibTorch folder, or a "
+          "Python "
+          "environment with torch)",
+          device, file.string(), dlerror());
+    }
     void* function = dlsym(library, kLoadDeviceModelName);
     if (function == nullptr) Fail<Error>("device {}: {} is of another csm", device, file.string());
     return reinterpret_cast<LoadDeviceModelFunction*>(function);

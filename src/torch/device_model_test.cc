@@ -104,7 +104,8 @@ TEST_F(RandomTinyTest, LogitsMayBeSeenAndChanged) {
   config.output_logits = config.output_scores = true;
   GenerateCallbacks callbacks;
   callbacks.logits_processor = [](int, int frame, int codebook, std::span<float> logits) {
-    logits[static_cast<size_t>(frame + codebook)] = -std::numeric_limits<float>::infinity();
+    logits[static_cast<size_t>(frame) + static_cast<size_t>(codebook)] =
+        -std::numeric_limits<float>::infinity();
   };
   const CsmGenerateOutput actual = device_.generate(inputs_, config, callbacks);
   const CsmGenerateOutput expected = kernels_.generate(inputs_, config, callbacks);
