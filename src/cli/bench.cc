@@ -47,10 +47,7 @@ struct BenchOptions {
   }
 };
 
-CsmForConditionalGeneration Load(const BenchOptions& options, const Runtime& runtime) {
-  LoadOptions load{.precision = options.model.GivenPrecision(),
-                   .runtime = runtime,
-                   .device = options.model.UseDevice()};
+CsmForConditionalGeneration Load(const BenchOptions& options, LoadOptions load) {
   if (!options.type.empty()) load.dtype = ParseDType(options.type);
   if (options.model.IsGiven()) {
     return CsmForConditionalGeneration::from_pretrained(options.model.Dir(), load);
@@ -106,7 +103,7 @@ Json Header(const Subject& subject, const BenchOptions& options, std::string_vie
   const std::filesystem::path dir = is_made_up ? "csm-1b/" : options.model.Dir() / "";
   const bool is_device = DeviceOf(subject.model) != nullptr;
   return {{"machine", subject.machine},
-          {"device", options.model.UseDevice()},
+          {"device", options.model.Device()},
           {"threads", subject.pool.num_threads()},
           {"model", dir.parent_path().filename().string()},
           {"made_up_weights", is_made_up},
@@ -232,16 +229,16 @@ int Run(const BenchOptions& options) {
     throw UsageError("--geometry and --model contradict: a model has its own");
   }
   CheckTextWritable(options.json);
-  const Runtime runtime = options.model.Threads();
-  ThreadPool& pool = runtime.impl()->pool;
-  const auto model = Load(options, runtime);
+  const LoadOptions load = options.model.Load();
+  ThreadPool& pool = load.runtime->impl()->pool;
+  const auto model = Load(options, load);
   const Subject subject = MakeSubject(model, pool);
   const std::string_view int8_kernel = kernels::QuantizedTargets().front().name;
   if (DeviceOf(model) != nullptr) {
     Say("{}, {}", subject.machine, subject.type);
   } else {
-    Say("{} threads, {}, quantized products by {}", runtime.num_threads(),
-        kernels::InstructionSet(), int8_kernel);
+    Say("{} threads, {}, quantized products by {}", pool.num_threads(), kernels::InstructionSet(),
+        int8_kernel);
   }
   Json json = Header(subject, options, int8_kernel);
   if (options.Wants("frame")) Frame(subject, json);

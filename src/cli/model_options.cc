@@ -104,11 +104,6 @@ void ModelOptions::AddDeviceTo(CLI::App& command) {
       ->type_name("cpu|cuda|cuda:N|torch-cpu");
 }
 
-const std::string& ModelOptions::UseDevice() const {
-  if (device_ != "cpu") LimitSpinning();  // before LibTorch is loaded
-  return device_;
-}
-
 std::filesystem::path ModelOptions::Dir() const {
   if (!model_.empty()) return checkpoint::ResolveModelDir(model_);
   const char* from_environment = std::getenv("CSM_MODEL");
@@ -123,7 +118,8 @@ LoadOptions ModelOptions::Load() const {
   if (!dtype_.empty()) options.dtype = ParseDType(dtype_);
   options.precision = GivenPrecision();
   options.runtime = Threads();
-  options.device = UseDevice();
+  options.device = device_;
+  if (device_ != "cpu") LimitSpinning();  // before LibTorch is loaded
   if (!adapter_.empty()) options.adapter = adapter_;
   return options;
 }

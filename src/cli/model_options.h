@@ -36,8 +36,7 @@ class ModelOptions {
   LoadOptions Load() const;
   std::optional<Precision> GivenPrecision() const;
   Runtime Threads() const { return Runtime(threads_); }
-  /// The device, which is going to be used.
-  const std::string& UseDevice() const;
+  const std::string& Device() const { return device_; }
 
  private:
   std::string model_;

@@ -39,9 +39,7 @@ void CpuStepper::Advance(std::span<Sequence* const> sequences) {
   segments_.clear();
   hidden_.resize(sequences.size() * width);
   for (size_t s = 0; s < sequences.size(); ++s) {
-    const Codes& codes = sequences[s]->codes;
-    backbone_.embeddings.EmbedFrame(codes.frame(codes.num_frames() - 1),
-                                    hidden_.data() + s * width);
+    backbone_.embeddings.EmbedFrame(LastFrame(*sequences[s]), hidden_.data() + s * width);
     segments_.push_back({&sequences[s]->cache.impl(), 1});
   }
   const auto start = Clock::now();

@@ -35,7 +35,7 @@ class CpuFrameDecoder final : public FrameDecoder {
 
   void Decode(std::span<const Sequence* const> sequences, const Sink& sink) override {
     for (const Sequence* sequence : sequences) {
-      const auto frame = sequence->codes.frame(sequence->codes.num_frames() - 1);
+      const auto frame = LastFrame(*sequence);
       auto& decoder = decoders_.try_emplace(sequence->index, codec_).first->second;
       sink(*sequence, decoder.push({static_cast<int>(frame.size()), {frame.begin(), frame.end()}}));
     }

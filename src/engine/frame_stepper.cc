@@ -5,17 +5,21 @@
 
 namespace csm::engine {
 
+double UniformFor(const Sequence& sequence, int64_t codebook, const StepOptions& options) {
+  return UniformAt(options.seed, sequence.random_sequence,
+                   static_cast<uint64_t>(sequence.codes.num_frames() - 1),
+                   static_cast<uint64_t>(codebook));
+}
+
 int32_t ChooseFor(const Sequence& sequence, int64_t codebook, std::span<float> logits,
                   const CsmConfig& model, const StepOptions& options, std::span<float> scores) {
-  const int frame = sequence.codes.num_frames() - 1;
   if (options.callbacks.logits_processor) {
+    const int frame = sequence.codes.num_frames() - 1;
     options.callbacks.logits_processor(sequence.index, frame, static_cast<int>(codebook), logits);
   }
   MaskUndecodable(model.codec_config.codebook_size, logits);
-  const double uniform = UniformAt(options.seed, sequence.random_sequence,
-                                   static_cast<uint64_t>(frame), static_cast<uint64_t>(codebook));
   const SamplingConfig& sampling = codebook == 0 ? options.config : options.config.depth_decoder;
-  return ChooseCode(sampling, logits, uniform, scores);
+  return ChooseCode(sampling, logits, UniformFor(sequence, codebook, options), scores);
 }
 
 int32_t ChooseCode0(Sequence& sequence, std::span<float> logits, const CsmConfig& model,
@@ -35,15 +39,14 @@ int32_t ChooseCode0(Sequence& sequence, std::span<float> logits, const CsmConfig
 std::span<int32_t> AppendFrame(Sequence& sequence) {
   Codes& codes = sequence.codes;
   codes.data.resize(codes.data.size() + static_cast<size_t>(codes.num_codebooks));
-  return codes.frame(codes.num_frames() - 1);
+  return LastFrame(sequence);
 }
 
 void FinishIfLast(Sequence& sequence, const CsmConfig& model) {
-  const int num_frames = sequence.codes.num_frames();
-  const auto frame = sequence.codes.frame(num_frames - 1);
+  const std::span<const int32_t> frame = LastFrame(sequence);
   if (AreEnd(frame.first(frame.size() - 1), model)) {
     sequence.finish_reason = FinishReason::kStop;
-  } else if (num_frames >= sequence.max_frames) {
+  } else if (sequence.codes.num_frames() >= sequence.max_frames) {
     sequence.finish_reason = FinishReason::kLength;
   }
 }

@@ -71,6 +71,18 @@ class FrameStepper {
   GenerateTimes times_;
 };
 
+/// The frame that was appended last: [num_codebooks].
+inline std::span<int32_t> LastFrame(Sequence& sequence) {
+  return sequence.codes.frame(sequence.codes.num_frames() - 1);
+}
+inline std::span<const int32_t> LastFrame(const Sequence& sequence) {
+  return sequence.codes.frame(sequence.codes.num_frames() - 1);
+}
+
+/// The random number, in [0, 1), that the code of `codebook` of the sequence's last frame is drawn
+/// with.
+double UniformFor(const Sequence& sequence, int64_t codebook, const StepOptions& options);
+
 /// Chooses the code of `codebook` for the sequence's last frame from its logits [vocab_size], which
 /// the caller's logits_processor may change. `scores`: as ChooseCode has them.
 int32_t ChooseFor(const Sequence& sequence, int64_t codebook, std::span<float> logits,

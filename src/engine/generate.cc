@@ -61,8 +61,7 @@ class AudioOutput {
     if (decoder_ == nullptr) return;
     std::vector<const Sequence*> audible;
     for (const Sequence* sequence : sequences) {
-      const auto frame = sequence->codes.frame(sequence->codes.num_frames() - 1);
-      if (!IsSilentEnd(frame)) audible.push_back(sequence);
+      if (!IsSilentEnd(LastFrame(*sequence))) audible.push_back(sequence);
     }
     decoder_->Decode(audible, [&](const Sequence& sequence, std::span<const float> samples) {
       if (callbacks_.on_audio) callbacks_.on_audio(sequence.index, samples);
@@ -146,8 +145,9 @@ void Speak(std::vector<Sequence>& sequences, FrameStepper& stepper, const StepOp
     }
     stepper.NextFrame(active, options);
     for (const Sequence* sequence : active) {
-      const auto frame = sequence->codes.frame(sequence->codes.num_frames() - 1);
-      if (options.callbacks.on_frame) options.callbacks.on_frame(sequence->index, frame);
+      if (options.callbacks.on_frame) {
+        options.callbacks.on_frame(sequence->index, LastFrame(*sequence));
+      }
     }
     audio.Add(active);
     std::erase_if(active, [](const Sequence* s) { return s->finish_reason.has_value(); });

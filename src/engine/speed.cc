@@ -91,64 +91,85 @@ GenerateCallbacks NeverEnding(const CsmConfig& config) {
   return callbacks;
 }
 
-// Multiply-adds of a row with a stack's matrices.
-double StackProducts(const LlamaConfig& config) {
+// Of matrices that are read once: multiply-adds of a row with them, and bytes.
+struct Cost {
+  double products = 0, bytes = 0;
+};
+
+// What a frame runs through.
+struct Costs {
+  Cost backbone, lm_head;
+  Cost depth_pass;          // of the depth decoder, its projector included
+  Cost heads;               // of codebooks 1.., all together
+  double cached_bytes = 0;  // of a number in the cache
+};
+
+Cost StackCost(const LlamaConfig& config, double bytes_per_weight) {
   const int64_t heads = config.num_attention_heads + config.num_key_value_heads;
   const int64_t row = 2 * heads * config.head_dim + 3 * config.intermediate_size;
-  return static_cast<double>(config.num_hidden_layers * config.hidden_size * row);
+  const auto products = static_cast<double>(config.num_hidden_layers * config.hidden_size * row);
+  return {products, products * bytes_per_weight};
 }
 
-double BytesPerWeight(const DeviceModel& device) { return device.dtype() == DType::kF32 ? 4 : 2; }
+Cost Sum(const Cost& a, const Cost& b) { return {a.products + b.products, a.bytes + b.bytes}; }
 
-// On another device, where every matrix is of one type, and so are keys and values.
-Work DeviceFrameWork(const CsmForConditionalGeneration::Impl& model, int64_t batch,
-                     int64_t positions) {
-  const CsmConfig& config = model.checkpoint.config;
+// On another device every matrix is of one type, and so are keys and values.
+Costs CostsOnDevice(const CsmConfig& config, const DeviceModel& device) {
+  const double size = device.dtype() == DType::kF32 ? 4 : 2;
+  const auto matrix = [&](int64_t rows, int64_t cols) {
+    const auto products = static_cast<double>(rows * cols);
+    return Cost{products, products * size};
+  };
   const CsmDepthDecoderConfig& depth = config.depth_decoder_config;
-  const double row =
-      StackProducts(depth) + static_cast<double>(depth.hidden_size * depth.backbone_hidden_size);
-  const auto passes = static_cast<double>(config.num_codebooks - 1);
-  const double backbone =
-      StackProducts(config) + static_cast<double>(config.vocab_size * config.hidden_size);
-  const auto head = static_cast<double>(depth.vocab_size * depth.hidden_size);
-  const auto cached = static_cast<double>(batch * positions * config.num_hidden_layers * 2 *
-                                          config.num_key_value_heads * config.head_dim);
-  return {(backbone + row + passes * (row + head)) * static_cast<double>(batch),
-          (backbone + passes * (row + head) + cached) * BytesPerWeight(*model.device)};
+  return {.backbone = StackCost(config, size),
+          .lm_head = matrix(config.vocab_size, config.hidden_size),
+          .depth_pass =
+              Sum(StackCost(depth, size), matrix(depth.hidden_size, depth.backbone_hidden_size)),
+          .heads = matrix((config.num_codebooks - 1) * depth.vocab_size, depth.hidden_size),
+          .cached_bytes = size};
+}
+
+Costs CostsOnKernels(const CsmForConditionalGeneration::Impl& model) {
+  const auto stack = [](const model::LlamaStack& of) {
+    const auto totals = of.totals();
+    return Cost{static_cast<double>(totals.products), static_cast<double>(totals.bytes)};
+  };
+  const auto matrix = [](const kernels::PackedMatrix& of) {
+    return Cost{static_cast<double>(of.rows * of.cols), static_cast<double>(kernels::BytesOf(of))};
+  };
+  const CsmBackboneModel::Impl& backbone = *model.backbone();
+  const CsmDepthDecoderModel::Impl& depth = *model.depth_decoder();
+  Costs costs{.backbone = stack(backbone.stack),
+              .lm_head = matrix(backbone.lm_head.weight),
+              .depth_pass = Sum(stack(depth.stack), matrix(depth.inputs_embeds_projector.weight)),
+              .cached_bytes = sizeof(float)};
+  for (const auto& head : depth.codebooks_head) costs.heads = Sum(costs.heads, matrix(head));
+  return costs;
+}
+
+Costs CostsOf(const CsmForConditionalGeneration::Impl& model) {
+  return model.device != nullptr ? CostsOnDevice(model.checkpoint.config, *model.device)
+                                 : CostsOnKernels(model);
 }
 
 }  // namespace
 
 Work FrameWork(const CsmForConditionalGeneration& model, int64_t batch, int64_t positions) {
-  if (model.impl().device != nullptr) return DeviceFrameWork(model.impl(), batch, positions);
-  const CsmBackboneModel::Impl& backbone = *model.impl().backbone();
-  const CsmDepthDecoderModel::Impl& depth = *model.impl().depth_decoder();
-  const auto products = [](const auto& m) { return m.rows * m.cols; };
-  size_t bytes = backbone.stack.totals().bytes + kernels::BytesOf(backbone.lm_head.weight);
-  size_t mul_adds = backbone.stack.totals().products + products(backbone.lm_head.weight);
-  const auto& projector = depth.inputs_embeds_projector.weight;
-  const size_t pass_bytes = depth.stack.totals().bytes + kernels::BytesOf(projector);
-  const size_t row = depth.stack.totals().products + products(projector);
-  mul_adds += row;  // the first pass has two rows: the hidden state and code 0
-  for (const auto& head : depth.codebooks_head) {
-    bytes += pass_bytes + kernels::BytesOf(head);
-    mul_adds += row + products(head);
-  }
-  const CsmConfig& config = backbone.config;
+  const CsmConfig& config = model.config();
+  const Costs costs = CostsOf(model.impl());
+  const Cost once = Sum(Sum(costs.backbone, costs.lm_head), costs.heads);
+  const auto passes = static_cast<double>(config.num_codebooks - 1);
   const int64_t cached = batch * positions * config.num_hidden_layers * 2 *
                          config.num_key_value_heads * config.head_dim;
-  return {static_cast<double>(mul_adds) * static_cast<double>(batch),
-          static_cast<double>(bytes) + static_cast<double>(cached) * sizeof(float)};
+  // The first pass has two rows: the hidden state and code 0.
+  return {(once.products + (passes + 1) * costs.depth_pass.products) * static_cast<double>(batch),
+          once.bytes + passes * costs.depth_pass.bytes +
+              static_cast<double>(cached) * costs.cached_bytes};
 }
 
 Work PrefillWork(const CsmForConditionalGeneration& model, int64_t positions) {
-  if (const DeviceModel* device = model.impl().device.get()) {
-    const double products = StackProducts(model.config());
-    return {products * static_cast<double>(positions), products * BytesPerWeight(*device)};
-  }
-  const auto totals = model.impl().backbone()->stack.totals();
-  return {static_cast<double>(totals.products) * static_cast<double>(positions),
-          static_cast<double>(totals.bytes)};
+  const Cost backbone = CostsOf(model.impl()).backbone;
+  return {backbone.products * static_cast<double>(positions), backbone.bytes};
 }
 
 FrameTimes TimeFrames(const CsmForConditionalGeneration& model, const FrameTest& test) {

@@ -9,18 +9,17 @@ namespace {
 constexpr int64_t kLeastPrompt = 16;       // prompts are padded to powers of two from here on
 constexpr int64_t kMostPositions = 8'192;  // that go through the backbone together
 
-int64_t PaddedLength(int64_t length) {
-  int64_t padded = kLeastPrompt;
-  while (padded < length) padded *= 2;
-  return padded;
+}  // namespace
+
+int64_t PowerOfTwo(int64_t least, int64_t from) {
+  while (from < least) from *= 2;
+  return from;
 }
 
 torch::TensorOptions OptionsOf(const CsmForConditionalGeneration& model) {
   const torch::Tensor& weight = model->lm_head->weight;
   return torch::dtype(weight.scalar_type()).device(weight.device());
 }
-
-}  // namespace
 
 DeviceBatch::DeviceBatch(const CsmForConditionalGeneration& model, const BatchShape& shape)
     : model_(model),
@@ -60,7 +59,7 @@ void DeviceBatch::Prefill(int64_t first_row, std::span<const Matrix* const> prom
     if (past[r]->length > 0) CopyPast(first_row + static_cast<int64_t>(r), *past[r]);
     longest = std::max(longest, prompts[r]->rows);
   }
-  const int64_t length = PaddedLength(longest);
+  const int64_t length = PowerOfTwo(longest, kLeastPrompt);
   const auto together = static_cast<size_t>(std::max<int64_t>(1, kMostPositions / length));
   for (size_t r = 0; r < prompts.size(); r += together) {
     const size_t count = std::min(together, prompts.size() - r);

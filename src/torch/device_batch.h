@@ -17,6 +17,12 @@
 
 namespace csm::train {
 
+/// `from`, doubled until it is `least` at least.
+int64_t PowerOfTwo(int64_t least, int64_t from);
+
+/// Where a model is, and of what type.
+torch::TensorOptions OptionsOf(const CsmForConditionalGeneration& model);
+
 /// Sizes of a batch.
 struct BatchShape {
   int64_t rows = 1;

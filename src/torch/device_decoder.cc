@@ -27,12 +27,11 @@ void DeviceDecoder::Step(std::span<const engine::Sequence* const> sequences) {
   auto codes = program_->codes().accessor<int64_t, 2>();
   auto is_new = program_->is_new().accessor<bool, 1>();
   for (const engine::Sequence* sequence : sequences) {
-    const int num_frames = sequence->codes.num_frames();
-    const auto frame = sequence->codes.frame(num_frames - 1);
+    const auto frame = engine::LastFrame(*sequence);
     for (size_t k = 0; k < frame.size(); ++k) {
       codes[sequence->index][static_cast<int64_t>(k)] = frame[k];
     }
-    is_new[sequence->index] = num_frames == 1;
+    is_new[sequence->index] = sequence->codes.num_frames() == 1;
   }
   program_->Step();
 }

@@ -23,11 +23,6 @@ namespace {
 constexpr size_t kMostIdle = 4;          // programs, each with a cache
 constexpr int64_t kLeastCapacity = 128;  // positions; capacities are powers of two from here on
 
-int64_t PowerOfTwo(int64_t least, int64_t from) {
-  while (from < least) from *= 2;
-  return from;
-}
-
 torch::Device DeviceOf(const LoadOptions& options) {
   if (options.device.starts_with("cuda")) {
     const torch::Device device = FindDevice(options.device);
@@ -143,13 +138,8 @@ std::unique_ptr<engine::FrameDecoder> TorchDeviceModel::NewDecoder(int64_t num_s
   });
 }
 
-torch::TensorOptions TorchDeviceModel::options() const {
-  const torch::Tensor& weight = model_->lm_head->weight;
-  return torch::dtype(weight.scalar_type()).device(weight.device());
-}
-
 std::string TorchDeviceModel::Name() const {
-  const torch::Device device = options().device();
+  const torch::Device device = OptionsOf(model_).device();
   if (device.is_cpu()) return "LibTorch " TORCH_VERSION " on the processor";
   return CudaDeviceName(device.index());
 }
@@ -157,15 +147,15 @@ std::string TorchDeviceModel::Name() const {
 double TorchDeviceModel::MeasureReadBandwidth() const {
   const c10::InferenceMode guard;
   // Far more than any cache: 1 GiB, on the processor a quarter of it.
-  const int64_t count = (int64_t{1} << 28) / (options().device().is_cpu() ? 4 : 1);
-  const torch::Tensor values = torch::ones({count}, options().dtype(torch::kFloat32));
+  const int64_t count = (int64_t{1} << 28) / (OptionsOf(model_).device().is_cpu() ? 4 : 1);
+  const torch::Tensor values = torch::ones({count}, OptionsOf(model_).dtype(torch::kFloat32));
   return static_cast<double>(values.nbytes()) / TimeBest([&] { return values.sum(); });
 }
 
 double TorchDeviceModel::MeasureMulAddRate() const {
   const c10::InferenceMode guard;
-  const int64_t size = options().device().is_cpu() ? 1024 : 8192;
-  const torch::Tensor a = torch::ones({size, size}, options());
+  const int64_t size = OptionsOf(model_).device().is_cpu() ? 1024 : 8192;
+  const torch::Tensor a = torch::ones({size, size}, OptionsOf(model_));
   return std::pow(static_cast<double>(size), 3) / TimeBest([&] { return torch::mm(a, a); });
 }
 

@@ -31,7 +31,6 @@ class TorchDeviceModel final : public engine::DeviceModel {
   double MeasureMulAddRate() const override;
 
  private:
-  torch::TensorOptions options() const;
   std::unique_ptr<FrameProgram> Take(const BatchShape& shape,
                                      const std::optional<CodeChoice>& choice) const;
   std::unique_ptr<MimiProgram> TakeCodec(int64_t rows) const;

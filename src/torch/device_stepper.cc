@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/philox.h"
 #include "torch/plain_errors.h"
 
 namespace csm::train {
@@ -65,10 +64,8 @@ void DeviceStepper::ChooseOnDevice(std::span<Sequence* const> sequences,
   const int64_t num_codebooks = config().num_codebooks;
   auto numbers = program_->uniforms().accessor<double, 2>();
   for (const Sequence* sequence : sequences) {
-    const auto frame = static_cast<uint64_t>(sequence->codes.num_frames() - 1);
     for (int64_t k = 0; k < num_codebooks; ++k) {
-      numbers[sequence->device_row][k] =
-          UniformAt(options.seed, sequence->random_sequence, frame, static_cast<uint64_t>(k));
+      numbers[sequence->device_row][k] = engine::UniformFor(*sequence, k, options);
     }
   }
   program_->NextFrame();
@@ -81,7 +78,7 @@ void DeviceStepper::ChooseOnDevice(std::span<Sequence* const> sequences,
           "sound");
     }
     const auto row = frames[sequence->device_row];
-    const auto frame = sequence->codes.frame(sequence->codes.num_frames() - 1);
+    const std::span<int32_t> frame = engine::LastFrame(*sequence);
     for (int64_t k = 0; k < num_codebooks; ++k) {
       frame[static_cast<size_t>(k)] = static_cast<int32_t>(row[k]);
     }
@@ -100,7 +97,7 @@ void DeviceStepper::ChooseOnHost(std::span<Sequence* const> sequences, const Ste
       const int32_t code = codebook == 0
                                ? engine::ChooseCode0(*sequence, row, config(), options)
                                : engine::ChooseFor(*sequence, codebook, row, config(), options);
-      sequence->codes.frame(sequence->codes.num_frames() - 1)[static_cast<size_t>(codebook)] = code;
+      engine::LastFrame(*sequence)[static_cast<size_t>(codebook)] = code;
       codes.data_ptr<int64_t>()[sequence->device_row] = code;
     }
     return codes.to(batch.options().device());

@@ -18,8 +18,6 @@ std::string LayerName(const MimiConfig& config, int64_t stage, int64_t i) {
   return fmt::format("decoder.layers.{}", 1 + stage * layers_per_stage + i);
 }
 
-bool Replicates(const MimiConfig& config) { return config.pad_mode == "replicate"; }
-
 }  // namespace
 
 CodebookTables::CodebookTables(CodecWeights& weights, int64_t num_codebooks)
@@ -73,12 +71,11 @@ MimiDecoder::MimiDecoder(CodecWeights& weights, std::shared_ptr<const CodebookTa
                  .bias = false}),
       transformer_(weights, "decoder_transformer.", rows,
                    checkpoint::LatentStride(weights.config())),
-      first_(weights, "decoder.layers.0.conv",
-             {.rows = rows, .replicates = Replicates(weights.config())}),
+      first_(weights, "decoder.layers.0.conv", {.rows = rows, .replicates = weights.replicates()}),
       last_(
           weights,
           LayerName(weights.config(), std::ssize(weights.config().upsampling_ratios), 1) + ".conv",
-          {.rows = rows, .elu = true, .replicates = Replicates(weights.config())}) {
+          {.rows = rows, .elu = true, .replicates = weights.replicates()}) {
   const MimiConfig& config = weights.config();
   for (int64_t i = 0; i < std::ssize(config.upsampling_ratios); ++i) {
     const int64_t ratio = config.upsampling_ratios[static_cast<size_t>(i)];

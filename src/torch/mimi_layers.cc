@@ -77,11 +77,9 @@ torch::Tensor StreamConvTranspose::Step(const torch::Tensor& x, const torch::Ten
 
 StreamResnetBlock::StreamResnetBlock(CodecWeights& weights, const std::string& name, int64_t rows,
                                      int64_t dilation)
-    : squeeze_(weights, name + ".block.1.conv",
-               {.rows = rows,
-                .dilation = dilation,
-                .elu = true,
-                .replicates = weights.config().pad_mode == "replicate"}),
+    : squeeze_(
+          weights, name + ".block.1.conv",
+          {.rows = rows, .dilation = dilation, .elu = true, .replicates = weights.replicates()}),
       expand_(weights, name + ".block.3.conv", {.rows = rows, .elu = true}) {
   if (weights.config().use_conv_shortcut) {
     shortcut_.emplace(weights, name + ".shortcut.conv", StreamConv::Shape{.rows = rows});

@@ -29,6 +29,8 @@ class CodecWeights {
   /// One for the caller alone.
   torch::Tensor Load(const std::string& name) const;
   const MimiConfig& config() const { return checkpoint_.config; }
+  /// Whether a convolution sees its first sample before a stream, not zeros.
+  bool replicates() const { return config().pad_mode == "replicate"; }
   torch::TensorOptions options() const { return torch::dtype(torch::kFloat32).device(device_); }
 
  private:

@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from csm_tools import reference as hf
+from csm_tools.hf_speed import random_prompt
 from csm_tools.program import run_measured
 
 NUM_FRAMES = 25
@@ -33,14 +34,12 @@ class HuggingFaceOnDevice:
             self._model.depth_decoder.generation_config.cache_implementation = "static"
 
     def _seconds(self, batch: int, prompt: int, frames: int, with_audio: bool) -> float:
-        ids = torch.randint(0, self._model.config.text_vocab_size // 2, (batch, prompt), device=self._device)
+        inputs = random_prompt(self._model, prompt, batch)
         options = {"do_sample": False, "depth_decoder_do_sample": False, "output_audio": with_audio}
         start = time.perf_counter()
         with torch.no_grad():
             # One length for all, so that caches have one size.
-            self._model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=frames, **options
-            )
+            self._model.generate(**inputs, max_new_tokens=frames, **options)
         if self._device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - start

@@ -60,9 +60,11 @@ def seconds_of(call: Callable[[], object], repeats: int = 3) -> float:
     return median(times[1:])
 
 
-def random_prompt(model: hf.CsmForConditionalGeneration, positions: int) -> dict[str, torch.Tensor]:
+def random_prompt(
+    model: hf.CsmForConditionalGeneration, positions: int, rows: int = 1
+) -> dict[str, torch.Tensor]:
     """What a prompt says does not matter to the time it takes."""
-    ids = torch.randint(0, model.config.text_vocab_size // 2, (1, positions))
+    ids = torch.randint(0, model.config.text_vocab_size // 2, (rows, positions), device=model.device)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
