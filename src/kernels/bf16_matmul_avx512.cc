@@ -12,7 +12,7 @@
 #include <immintrin.h>
 
 #include "kernels/bf16_matmul.h"
-#include "kernels/strip_store.h"
+#include "kernels/strip_store_avx512.h"
 
 namespace csm::kernels {
 
@@ -56,12 +56,10 @@ void Tile(const Bf16Task& task, size_t row, size_t strip, size_t step) {
       }
     }
   }
+#pragma GCC unroll 6
   for (size_t r = 0; r < kR; ++r) {
-    for (size_t c = 0; c < kS; ++c) {
-      alignas(64) float out[kStripRows];
-      _mm512_store_ps(out, sums[r][c]);
-      StoreStrip(task, row + r, strip + c * step, out);
-    }
+#pragma GCC unroll 4
+    for (size_t c = 0; c < kS; ++c) StoreSums(task, row + r, strip + c * step, sums[r][c]);
   }
 }
 

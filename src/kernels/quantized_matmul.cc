@@ -8,6 +8,7 @@
 #include <cpuid.h>
 #endif
 
+#include <bit>
 #include <limits>
 #include <vector>
 
@@ -26,35 +27,45 @@ namespace csm::kernels {
 namespace HWY_NAMESPACE {
 
 // One block: q, and the sum of its values; returns the scale.
-float QuantizeBlock(const float* x, int8_t* q, int32_t& sum) {
+HWY_INLINE float QuantizeBlock(const float* x, int8_t* q, int32_t& sum) {
   const DF df;
-  VF largest = hn::Zero(df), total = hn::Zero(df);
+  const hn::RebindToSigned<DF> di;
+  // Magnitudes have the order of their bits, in which NaN is beyond infinity.
+  auto largest = hn::Zero(di);
   for (size_t i = 0; i < kBlock; i += kLanes) {
-    const VF magnitude = hn::Abs(LoadF32(x + i));
-    largest = hn::Max(largest, magnitude);
-    total = hn::Add(total, magnitude);
+    largest = hn::Max(largest, hn::BitCast(di, hn::Abs(LoadF32(x + i))));
   }
-  float max = hn::GetLane(hn::MaxOfLanes(df, largest));
+  const int32_t largest_bits = hn::GetLane(hn::MaxOfLanes(di, largest));
+  constexpr int32_t kInfinityBits = 0x7F800000;
+  if (largest_bits >= kInfinityBits) {
+    std::memset(q, 0, kBlock);
+    sum = 0;
+    return std::numeric_limits<float>::quiet_NaN();
+  }
+  float max = std::bit_cast<float>(largest_bits);
   // 127 / max would be infinite below 4e-37: nothing a network computes with.
   constexpr float kLeast = 1e-30F;
   if (max < kLeast) max = 0;
   const VF inverse = hn::Set(df, max > 0 ? 127.0F / max : 0.0F);
-  const hn::RebindToSigned<DF> di;
-  alignas(64) int32_t rounded[kBlock];
+  const hn::Rebind<int8_t, DF> di8;
+  auto sums = hn::Zero(di);
   for (size_t i = 0; i < kBlock; i += kLanes) {
-    hn::Store(hn::NearestInt(hn::Mul(LoadF32(x + i), inverse)), di, rounded + i);
+    const auto rounded = hn::NearestInt(hn::Mul(LoadF32(x + i), inverse));
+    hn::StoreU(hn::DemoteTo(di8, rounded), di8, q + i);
+    sums = hn::Add(sums, rounded);
   }
-  sum = 0;
-  // A sum of magnitudes is not finite if one of them is not: NaN hides from a maximum.
-  if (!(SumLanes(total) <= std::numeric_limits<float>::max())) {
-    std::memset(q, 0, kBlock);
-    return std::numeric_limits<float>::quiet_NaN();
-  }
-  for (size_t i = 0; i < kBlock; ++i) {
-    q[i] = static_cast<int8_t>(rounded[i]);
-    sum += rounded[i];
-  }
+  sum = hn::GetLane(hn::SumOfLanes(di, sums));
   return max / 127.0F;
+}
+
+// A row: all that QuantizedRows has of it.
+void QuantizeRow(const float* x, size_t num_blocks, int8_t* q, float* scales,
+                 int32_t* corrections) {
+  for (size_t b = 0; b < num_blocks; ++b) {
+    int32_t sum;
+    scales[b] = QuantizeBlock(x + b * kBlock, q + b * kBlock, sum);
+    corrections[b] = -128 * sum;
+  }
 }
 
 }  // namespace HWY_NAMESPACE
@@ -65,7 +76,7 @@ HWY_AFTER_NAMESPACE();
 namespace csm::kernels {
 namespace {
 
-HWY_EXPORT(QuantizeBlock);
+HWY_EXPORT(QuantizeRow);
 
 template <typename T>
 void Grow(std::vector<T>& buffer, size_t size) {
@@ -113,12 +124,7 @@ QuantizedRows QuantizedBuffer::Quantize(const RowsView& x, size_t cols, ThreadPo
     int8_t* q = q_.data() + r * padded;
     float* scales = scales_.data() + r * num_tiles * 2;
     int32_t* corrections = corrections_.data() + r * num_tiles * 2;
-    for (size_t b = 0; b < num_blocks; ++b) {
-      int32_t sum;
-      scales[b] = HWY_DYNAMIC_DISPATCH(QuantizeBlock)(x.data + r * x.stride + b * kBlock,
-                                                      q + b * kBlock, sum);
-      corrections[b] = -128 * sum;
-    }
+    HWY_DYNAMIC_DISPATCH(QuantizeRow)(x.data + r * x.stride, num_blocks, q, scales, corrections);
     if (num_blocks == num_tiles * 2) return;
     std::memset(q + num_blocks * kBlock, 0, kBlock);
     scales[num_blocks] = 0;

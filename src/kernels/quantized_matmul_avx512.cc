@@ -16,7 +16,7 @@
 
 #include <immintrin.h>
 
-#include "kernels/strip_store.h"
+#include "kernels/strip_store_avx512.h"
 
 namespace csm::kernels {
 
@@ -136,12 +136,11 @@ void Pass(const QuantizedTask& task, size_t row, size_t strip, size_t step, __m5
     walk.AddBlock(1, table);
     walk.Advance();
   }
-  for (size_t r = 0; r < kR; ++r) {
-    for (size_t c = 0; c < kS && strip + c * step < NumStrips(task.num_outputs); ++c) {
-      alignas(64) float out[kStripRows];
-      _mm512_store_ps(out, walk.sums[r][c]);
-      StoreStrip(task, row + r, strip + c * step, out);
-    }
+#pragma GCC unroll 4
+  for (size_t c = 0; c < kS; ++c) {
+    if (strip + c * step >= NumStrips(task.num_outputs)) break;
+#pragma GCC unroll 4
+    for (size_t r = 0; r < kR; ++r) StoreSums(task, row + r, strip + c * step, walk.sums[r][c]);
   }
 }
 
