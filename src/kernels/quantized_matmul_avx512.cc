@@ -6,7 +6,7 @@
 // since a core gets more of the memory's bandwidth the more places it reads (one strip alone: 0.4
 // of what four get; prefetch instructions add nothing to four). Bound for many rows: one vpdpbusd a
 // cycle, 64 multiply-adds. A block's scales cost two more instructions for every 8, so 0.8 of that
-// is the most there is; 4 rows of 4 strips reach 0.67 on one core of Zen 4 (12 rows of one strip
+// is the most there is; 4 rows of 4 strips reach 0.76 on one core of Zen 4 (12 rows of one strip
 // 0.64).
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12 takes the undefined vectors of its own avx512fintrin.h for a mistake (bug 105593).
