@@ -29,7 +29,8 @@ struct Segment {
   std::span<const int32_t> position_ids = {};  ///< for RoPE; empty: on from the cache's length
 };
 
-/// Buffers that a stack computes in, kept between calls so that a step allocates nothing.
+/// Buffers that a stack computes in, kept between calls so that a step allocates no more
+/// than its list of rows.
 struct Scratch {
   std::vector<float> normed, query, key, value, attended, gate, up, cos, sin, low_rank;
   std::vector<kernels::AttentionRow> attention_rows;
