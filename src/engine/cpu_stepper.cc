@@ -60,18 +60,19 @@ void CpuStepper::NextFrame(std::span<Sequence* const> sequences, const StepOptio
   backbone_.Logits(hidden_, std::ssize(sequences), logits_.data());
   times_.heads += SecondsSince(start);
 
-  std::vector<DepthTask> tasks;
+  tasks_.clear();
   for (size_t s = 0; s < sequences.size(); ++s) {
     const std::span<int32_t> frame = AppendFrame(*sequences[s]);
     frame[0] = ChooseCode0(*sequences[s], std::span(logits_).subspan(s * vocab_size, vocab_size),
                            config, options);
-    tasks.push_back({std::span(hidden_).subspan(s * width, width), frame});
+    tasks_.push_back({std::span(hidden_).subspan(s * width, width), frame});
   }
   start = Clock::now();
   const double heads_before = depth_loop_.head_seconds();
-  depth_loop_.Run(tasks, [&](size_t s, int64_t codebook, std::span<float> logits) {
+  const auto choose = [&](size_t s, int64_t codebook, std::span<float> logits) {
     return ChooseFor(*sequences[s], codebook, logits, config, options);
-  });
+  };
+  depth_loop_.Run(tasks_, std::ref(choose));  // a copy of the lambda would be allocated
   const double heads = depth_loop_.head_seconds() - heads_before;
   times_.heads += heads;
   times_.depth_decoder += SecondsSince(start) - heads;

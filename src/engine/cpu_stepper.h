@@ -29,6 +29,7 @@ class CpuStepper final : public FrameStepper {
   const CsmBackboneModel::Impl& backbone_;
   DepthLoop depth_loop_;
   std::vector<model::Segment> segments_;
+  std::vector<DepthTask> tasks_;
   std::vector<float> hidden_, logits_;
   model::Scratch scratch_;
 };

@@ -54,7 +54,7 @@ void DepthLoop::Run(std::span<const DepthTask> tasks, const ChooseDepthCode& cho
       segments_[static_cast<size_t>(s)].num_rows = rows_per_task;
     }
     const int64_t num_rows = num_tasks * rows_per_task;
-    decoder_.Project(embeddings_.data(), num_rows, hidden_.data());
+    decoder_.Project(embeddings_.data(), num_rows, scratch_, hidden_.data());
     const auto size = static_cast<size_t>(num_rows * decoder_.config.hidden_size);
     decoder_.stack.Forward(segments_, std::span(hidden_).first(size), scratch_, pool);
     Choose(tasks, codebook, rows_per_task, choose);

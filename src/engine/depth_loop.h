@@ -23,9 +23,8 @@ struct DepthTask {
   std::span<int32_t> frame;                ///< [num_codebooks]
 };
 
-/// Owns the caches and buffers, so that after the first frame few small things are
-/// allocated (rows of a pass, candidates of a choice). Not thread-safe; the decoder it runs is
-/// immutable and may be shared.
+/// Owns the caches and buffers: after the first frame of as many tasks nothing is allocated. Not
+/// thread-safe; the decoder it runs is immutable and may be shared.
 class DepthLoop {
  public:
   explicit DepthLoop(const CsmDepthDecoderModel::Impl& decoder) : decoder_(decoder) {}

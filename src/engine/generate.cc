@@ -129,6 +129,10 @@ std::vector<Sequence> StartSequences(const std::vector<Prompt>& prompts,
     sequence.random_sequence = EarlierTwins(prompts, row) * static_cast<uint64_t>(copies) + copy;
     sequence.max_frames = max_frames;
     sequence.codes.num_codebooks = num_codebooks;
+    // Half a MB: longer speech grows now and then.
+    constexpr int64_t kFramesReserved = 4096;
+    sequence.codes.data.reserve(
+        static_cast<size_t>(std::min(max_frames, kFramesReserved) * num_codebooks));
   }
   return sequences;
 }

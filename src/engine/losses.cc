@@ -71,7 +71,7 @@ double DepthLoss(std::span<const Target* const> targets, const CsmDepthDecoderMo
     }
     segments.push_back({&caches[m].impl(), positions});
   }
-  depth.Project(embeddings.data.data(), num_rows, hidden.data.data());
+  depth.Project(embeddings.data.data(), num_rows, scratch, hidden.data.data());
   depth.stack.Forward(segments, hidden.data, scratch, depth.runtime.impl()->pool);
   Matrix logits(std::ssize(targets), config.vocab_size);
   double sum = 0;

@@ -14,6 +14,28 @@ constexpr size_t kTopHCandidates = 100;  // TopHLogitsWarper looks at no more th
 
 using Candidates = std::vector<Candidate>;
 
+// What a choice computes in, kept by each thread: a frame makes 32 choices.
+struct Workspace {
+  Candidates candidates, sorted;
+  std::vector<double> probabilities;
+  std::vector<float> distances;
+  std::vector<size_t> order;
+
+  /// Nothing grows later, however few candidates the first choices leave.
+  void Reserve(size_t vocab_size) {
+    candidates.reserve(vocab_size);
+    sorted.reserve(vocab_size);
+    probabilities.reserve(vocab_size);
+    distances.reserve(vocab_size);
+    order.reserve(vocab_size);
+  }
+};
+
+Workspace& ThisThreads() {
+  thread_local Workspace workspace;
+  return workspace;
+}
+
 bool ByCode(const Candidate& a, const Candidate& b) { return a.code < b.code; }
 bool BestFirst(const Candidate& a, const Candidate& b) {
   return a.score > b.score || (a.score == b.score && a.code < b.code);
@@ -26,11 +48,11 @@ float MaxScore(const Candidates& candidates) {
 }
 
 // Probabilities of the candidates in their order. The sum is in double: torch's is in f32, and the
-// exact value is the one that its roundings scatter around.
-std::vector<double> Softmax(const Candidates& candidates) {
+// exact value is the one that its roundings scatter around. Valid until the next call.
+const std::vector<double>& Softmax(const Candidates& candidates) {
   const double max = MaxScore(candidates);
-  std::vector<double> result;
-  result.reserve(candidates.size());
+  std::vector<double>& result = ThisThreads().probabilities;
+  result.clear();
   double sum = 0;
   for (const Candidate& candidate : candidates) {
     result.push_back(std::exp(static_cast<double>(candidate.score) - max));
@@ -69,7 +91,7 @@ void Temperature(double temperature, Candidates& candidates) {
 void TopH(double top_h, Candidates& candidates) {
   std::sort(candidates.begin(), candidates.end(), BestFirst);
   candidates.resize(std::min(candidates.size(), kTopHCandidates));
-  const std::vector<double> p = Softmax(candidates);
+  const std::vector<double>& p = Softmax(candidates);
   double entropy = 0;
   for (const double each : p) entropy += EntropyTerm(each);
   double cumulative = EntropyTerm(p[0]);
@@ -82,7 +104,8 @@ void TopH(double top_h, Candidates& candidates) {
 void TopK(int64_t top_k, Candidates& candidates) {
   const auto k = static_cast<size_t>(top_k);
   if (k >= candidates.size()) return;
-  Candidates sorted = candidates;
+  Candidates& sorted = ThisThreads().sorted;
+  sorted.assign(candidates.begin(), candidates.end());
   const auto kth = sorted.begin() + static_cast<std::ptrdiff_t>(k - 1);
   std::nth_element(sorted.begin(), kth, sorted.end(), BestFirst);
   Filter(candidates, [least = kth->score](size_t, const auto& c) { return c.score >= least; });
@@ -91,7 +114,7 @@ void TopK(int64_t top_k, Candidates& candidates) {
 // From the least likely up, drops while the cumulative probability is at most 1 - top_p.
 void TopP(double top_p, Candidates& candidates) {
   std::sort(candidates.begin(), candidates.end(), BestFirst);
-  const std::vector<double> p = Softmax(candidates);
+  const std::vector<double>& p = Softmax(candidates);
   size_t kept = candidates.size();
   // Compared in f32, as HF does: at a cumulative probability of exactly 1 - top_p the rounding
   // decides.
@@ -108,23 +131,26 @@ void DropBelow(double least, const std::vector<double>& p, Candidates& candidate
 }
 
 void MinP(double min_p, Candidates& candidates) {
-  const std::vector<double> p = Softmax(candidates);
+  const std::vector<double>& p = Softmax(candidates);
   DropBelow(min_p * *std::max_element(p.begin(), p.end()), p, candidates);
 }
 
 // Keeps those whose information is nearest to the entropy, until their probability reaches `mass`;
 // equals of the last one stay.
 void Typical(double mass, Candidates& candidates) {
-  const std::vector<double> p = Softmax(candidates);
+  const std::vector<double>& p = Softmax(candidates);
   double entropy = 0;
   for (const double each : p) entropy += EntropyTerm(each);
-  std::vector<float> distance;
+  std::vector<float>& distance = ThisThreads().distances;
+  distance.clear();
   for (const double each : p)
     distance.push_back(static_cast<float>(std::abs(-std::log(each) - entropy)));
-  std::vector<size_t> order(p.size());
+  std::vector<size_t>& order = ThisThreads().order;
+  order.resize(p.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return distance[a] < distance[b]; });
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return distance[a] < distance[b] || (distance[a] == distance[b] && a < b);
+  });
   double cumulative = 0;
   size_t last = 0;
   while (last + 1 < order.size() &&
@@ -140,14 +166,14 @@ void EpsilonCutoff(double epsilon, Candidates& candidates) {
 }
 
 void EtaCutoff(double epsilon, Candidates& candidates) {
-  const std::vector<double> p = Softmax(candidates);
+  const std::vector<double>& p = Softmax(candidates);
   double entropy = 0;
   for (const double each : p) entropy += EntropyTerm(each);
   DropBelow(std::min(epsilon, std::sqrt(epsilon) * std::exp(-entropy)), p, candidates);
 }
 
 int32_t Draw(const Candidates& candidates, double uniform) {
-  const std::vector<double> p = Softmax(candidates);
+  const std::vector<double>& p = Softmax(candidates);
   double cumulative = 0;
   for (size_t i = 0; i < p.size(); ++i) {
     cumulative += p[i];
@@ -185,8 +211,9 @@ void MaskUndecodable(int64_t codebook_size, std::span<float> logits) {
 
 int32_t ChooseCode(const SamplingConfig& config, std::span<const float> logits, double uniform,
                    std::span<float> scores) {
-  Candidates candidates;
-  candidates.reserve(logits.size());
+  ThisThreads().Reserve(logits.size());
+  Candidates& candidates = ThisThreads().candidates;
+  candidates.clear();
   for (size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i]) || logits[i] == std::numeric_limits<float>::infinity()) {
       Fail<Error>("the model computed a logit of {}; its weights or its input are not sound",

@@ -35,12 +35,11 @@ void CsmDepthDecoderModel::Impl::EmbedCode(int64_t codebook, int32_t code, float
 }
 
 void CsmDepthDecoderModel::Impl::Project(const float* embeddings, int64_t num_rows,
-                                         float* out) const {
-  std::vector<float> scratch;  // stays empty without an adapter
+                                         model::Scratch& scratch, float* out) const {
   const model::LinearOutput output[] = {{inputs_embeds_projector, out}};
   model::Multiply(
       {embeddings, static_cast<size_t>(num_rows), static_cast<size_t>(config.backbone_hidden_size)},
-      output, scratch, runtime.impl()->pool);
+      output, scratch.low_rank, runtime.impl()->pool);
 }
 
 void CsmDepthDecoderModel::Impl::Logits(int64_t codebook, const float* hidden, int64_t num_rows,
@@ -121,12 +120,13 @@ const CsmDepthDecoderConfig& CsmDepthDecoderModel::config() const { return impl_
 std::vector<StackOutput> CsmDepthDecoderModel::forward(std::span<const StackInput> batch,
                                                        const ForwardOptions& options) const {
   for (const StackInput& input : batch) CheckDepthRow(impl_->config, input);
-  return model::CallStack(impl_->stack, impl_->config.backbone_hidden_size, batch, options,
-                          impl_->runtime.impl()->pool, [&](const StackInput& input, float* out) {
-                            const auto embeddings =
-                                EmbedDepthRow(*impl_, input, CachedPositions(input));
-                            impl_->Project(embeddings.data(), model::NumPositions(input), out);
-                          });
+  model::Scratch scratch;
+  return model::CallStack(
+      impl_->stack, impl_->config.backbone_hidden_size, batch, options, impl_->runtime.impl()->pool,
+      [&](const StackInput& input, float* out) {
+        const auto embeddings = EmbedDepthRow(*impl_, input, CachedPositions(input));
+        impl_->Project(embeddings.data(), model::NumPositions(input), scratch, out);
+      });
 }
 
 CsmDepthDecoderForCausalLM CsmDepthDecoderForCausalLM::from_pretrained(

@@ -29,7 +29,8 @@ struct CsmDepthDecoderModel::Impl {
   /// out [backbone_hidden_size] = the embedding of `code` of codebook `codebook`.
   void EmbedCode(int64_t codebook, int32_t code, float* out) const;
   /// out [num_rows, hidden_size] = projector(embeddings [num_rows, backbone_hidden_size]).
-  void Project(const float* embeddings, int64_t num_rows, float* out) const;
+  void Project(const float* embeddings, int64_t num_rows, model::Scratch& scratch,
+               float* out) const;
   /// logits of codebook `codebook` >= 1 for rows of hidden states that `stride` floats lie apart.
   void Logits(int64_t codebook, const float* hidden, int64_t num_rows, int64_t stride,
               float* logits) const;

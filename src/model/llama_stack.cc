@@ -100,7 +100,8 @@ void LlamaStack::Forward(std::span<const Segment> segments, std::span<float> hid
   for (const Segment& segment : segments) {  // may throw: before anything changes
     segment.cache->Reserve(config_.num_hidden_layers, kv_width, segment.num_rows);
   }
-  std::vector<Row> rows;
+  std::vector<StackRow>& rows = scratch.rows;
+  rows.clear();
   for (const Segment& segment : segments) {
     for (int64_t i = 0; i < segment.num_rows; ++i) {
       const int64_t position = segment.cache->length + i;
@@ -119,8 +120,8 @@ void LlamaStack::Forward(std::span<const Segment> segments, std::span<float> hid
   }
 }
 
-void LlamaStack::ForwardChunk(std::span<const Row> rows, std::span<float> hidden, int64_t first_row,
-                              Scratch& scratch, ThreadPool& pool,
+void LlamaStack::ForwardChunk(std::span<const StackRow> rows, std::span<float> hidden,
+                              int64_t first_row, Scratch& scratch, ThreadPool& pool,
                               const HiddenObserver& observer) const {
   const auto num_rows = static_cast<int64_t>(rows.size());
   const int64_t half = config_.head_dim / 2;
@@ -139,7 +140,7 @@ void LlamaStack::ForwardChunk(std::span<const Row> rows, std::span<float> hidden
   if (observer) observer(static_cast<int64_t>(layers_.size()), first_row, hidden);
 }
 
-void LlamaStack::Attend(const Layer& layer, int64_t layer_index, std::span<const Row> rows,
+void LlamaStack::Attend(const Layer& layer, int64_t layer_index, std::span<const StackRow> rows,
                         std::span<float> hidden, Scratch& scratch, ThreadPool& pool) const {
   const auto num_rows = static_cast<int64_t>(rows.size());
   const int64_t head_dim = config_.head_dim, half = head_dim / 2;
@@ -161,7 +162,7 @@ void LlamaStack::Attend(const Layer& layer, int64_t layer_index, std::span<const
   Multiply(normed, inputs, scratch.low_rank, pool);
 
   ForRows(num_rows, pool, [&](size_t r) {
-    const Row& row = rows[r];
+    const StackRow& row = rows[r];
     const auto offset = static_cast<int64_t>(r);
     const float* cos = scratch.cos.data() + offset * half;
     const float* sin = scratch.sin.data() + offset * half;

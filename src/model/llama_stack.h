@@ -29,9 +29,16 @@ struct Segment {
   std::span<const int32_t> position_ids = {};  ///< for RoPE; empty: on from the cache's length
 };
 
-/// Buffers that a stack computes in, kept between calls so that a step allocates no more
-/// than its list of rows.
+/// Where one row of a call stands in its own sequence.
+struct StackRow {
+  KvCache::Impl* cache;
+  int64_t position;     ///< in the cache
+  int64_t position_id;  ///< for RoPE
+};
+
+/// Buffers that a stack computes in, kept between calls so that a step allocates nothing.
 struct Scratch {
+  std::vector<StackRow> rows;
   std::vector<float> normed, query, key, value, attended, gate, up, cos, sin, low_rank;
   std::vector<kernels::AttentionRow> attention_rows;
 };
@@ -76,15 +83,9 @@ class LlamaStack {
     std::span<const float> input_norm, post_attention_norm;
     Linear q, k, v, o, gate, up, down;
   };
-  /// Where one row of a chunk stands in its own sequence.
-  struct Row {
-    KvCache::Impl* cache;
-    int64_t position;     ///< in the cache
-    int64_t position_id;  ///< for RoPE
-  };
-  void ForwardChunk(std::span<const Row> rows, std::span<float> hidden, int64_t first_row,
+  void ForwardChunk(std::span<const StackRow> rows, std::span<float> hidden, int64_t first_row,
                     Scratch& scratch, ThreadPool& pool, const HiddenObserver& observer) const;
-  void Attend(const Layer& layer, int64_t layer_index, std::span<const Row> rows,
+  void Attend(const Layer& layer, int64_t layer_index, std::span<const StackRow> rows,
               std::span<float> hidden, Scratch& scratch, ThreadPool& pool) const;
   void FeedForward(const Layer& layer, int64_t num_rows, std::span<float> hidden, Scratch& scratch,
                    ThreadPool& pool) const;
