@@ -48,8 +48,9 @@ void BM_Conv1d(benchmark::State& state) {
   const std::vector<float> x = Values(num_rows * shape.in_channels);
   std::vector<float> y((num_outputs + 1) * shape.out_channels);
   Conv1d::State stream(conv);
+  ConvScratch scratch;
   for (auto _ : state) {
-    conv.Step(stream, x.data(), num_rows, y.data(), TheMachine().pool);
+    conv.Step(Only(stream), x.data(), num_rows, y.data(), scratch, TheMachine().pool);
     benchmark::ClobberMemory();
   }
   const double weights = static_cast<double>(shape.in_channels * shape.out_channels * shape.kernel);
@@ -88,8 +89,9 @@ void BM_ConvTranspose1d(benchmark::State& state) {
   const std::vector<float> x = Values(num_rows * shape.in_channels);
   std::vector<float> y(num_rows * shape.stride * shape.out_channels);
   ConvTranspose1d::State stream(conv);
+  ConvScratch scratch;
   for (auto _ : state) {
-    conv.Step(stream, x.data(), num_rows, y.data(), TheMachine().pool);
+    conv.Step(Only(stream), x.data(), num_rows, y.data(), scratch, TheMachine().pool);
     benchmark::ClobberMemory();
   }
   const size_t inputs = shape.in_channels / shape.groups;  // that an output sees
@@ -115,7 +117,8 @@ BENCHMARK(BM_ConvTranspose1d)
 /// The published codec; loaded when first asked for.
 const MimiModel::Impl& TheCodec() {
   static const auto codec =
-      LoadMimi(checkpoint::CodecOf(checkpoint::MakeSyntheticCheckpoint(CsmConfig())), Runtime(1));
+      LoadMimi(checkpoint::CodecOf(checkpoint::MakeSyntheticCheckpoint(CsmConfig())),
+               Runtime(TheMachine().pool.num_threads()));
   return *codec;
 }
 
@@ -160,8 +163,10 @@ void BM_SeanetDecoder(benchmark::State& state) {
   const std::vector<float> x = Values(kMostFrames * kRowsPerFrame * hidden);
   std::vector<float> samples(kMostFrames * static_cast<size_t>(codec.config.frame_size()));
   SeanetDecoder::State stream(codec.decoder);
+  SeanetDecoder::Scratch scratch(codec.decoder);
   RunStage(state, [&](size_t frames) {
-    codec.decoder.Step(stream, x.data(), frames * kRowsPerFrame, samples.data(), TheMachine().pool);
+    codec.decoder.Step(Only(stream), x.data(), frames * kRowsPerFrame, samples.data(), scratch,
+                       TheMachine().pool);
   });
 }
 BENCHMARK(BM_SeanetDecoder)->Apply(Stage);
@@ -172,9 +177,11 @@ void BM_Transformer(benchmark::State& state) {
   const std::vector<float> input = Values(kMostFrames * kRowsPerFrame * hidden);
   std::vector<float> x(input.size());
   Transformer::State stream(codec.decoder_transformer);
+  Transformer::Scratch scratch(codec.decoder_transformer);
   RunStage(state, [&](size_t frames) {
     std::copy(input.begin(), input.end(), x.begin());  // it is replaced
-    codec.decoder_transformer.Step(stream, x.data(), frames * kRowsPerFrame, TheMachine().pool);
+    codec.decoder_transformer.Step(Only(stream), x.data(), frames * kRowsPerFrame, scratch,
+                                   TheMachine().pool);
   });
 }
 BENCHMARK(BM_Transformer)->Apply(Stage);
@@ -205,6 +212,27 @@ void BM_QuantizerDecode(benchmark::State& state) {
   });
 }
 BENCHMARK(BM_QuantizerDecode)->Apply(Stage);
+
+// A frame of each of several streams, as a batch is spoken.
+void BM_DecodeTogether(benchmark::State& state) {
+  const MimiModel::Impl& codec = TheCodec();
+  const auto num_codebooks = static_cast<size_t>(codec.config.num_quantizers);
+  std::vector<DecoderState> streams(static_cast<size_t>(state.range(0)), DecoderState(codec));
+  std::vector<DecoderState*> active;
+  for (DecoderState& stream : streams) active.push_back(&stream);
+  const std::vector<int32_t> codes(streams.size() * num_codebooks, 7);
+  std::vector<float> samples(streams.size() * static_cast<size_t>(codec.config.frame_size()));
+  StreamDecoder decoder(codec);
+  RunStage(state, [&](size_t) {
+    decoder.Step(active, codes.data(), /*num_frames=*/1, num_codebooks, samples.data());
+  });
+}
+BENCHMARK(BM_DecodeTogether)
+    ->ArgName("streams")
+    ->RangeMultiplier(2)
+    ->Range(1, 16)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace csm::mimi

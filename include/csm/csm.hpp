@@ -722,6 +722,7 @@ class CSM_EXPORT MimiModel {
 
   struct Impl;
   explicit MimiModel(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  const Impl& impl() const { return *impl_; }
 
  private:
   std::shared_ptr<const Impl> impl_;
@@ -738,6 +739,9 @@ struct GenerateCallbacks {
   std::function<void(int sequence, std::span<const int32_t> frame)> on_frame;
   /// The next audio of a sequence, frame_size samples a frame, in order and without gap.
   std::function<void(int sequence, std::span<const float> samples)> on_audio;
+  /// After a sequence's first frame, whose audio comes at once, so many may be collected for a call
+  /// of on_audio: one by one they cost most, from 32 on (the most) least.
+  int audio_frames = 1;
   /// Changes raw logits [vocab_size] before any warping.
   std::function<void(int sequence, int frame, int codebook, std::span<float> logits)>
       logits_processor;

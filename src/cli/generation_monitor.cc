@@ -7,6 +7,11 @@
 #include "cli/interrupt.h"
 
 namespace csm::cli {
+namespace {
+
+constexpr int kFramesOfFile = 32;  // nobody hears a file before it is complete
+
+}  // namespace
 
 GenerationMonitor::GenerationMonitor(int64_t max_frames, audio::WavStream* stream, bool quiet)
     : stream_(stream), progress_("csm: speaking", "frames", max_frames, quiet), quiet_(quiet) {}
@@ -16,6 +21,7 @@ GenerateCallbacks GenerationMonitor::Callbacks(bool with_audio) {
   callbacks.on_frame = [this](int sequence, std::span<const int32_t>) { OnFrame(sequence); };
   if (with_audio) {
     callbacks.on_audio = [this](int, std::span<const float> samples) { OnAudio(samples); };
+    if (stream_ == nullptr) callbacks.audio_frames = kFramesOfFile;
   }
   callbacks.on_prefill = [this](int64_t positions, int64_t total) { OnPrefill(positions, total); };
   callbacks.is_cancelled = [this] { return IsInterrupted() || reader_is_gone_; };

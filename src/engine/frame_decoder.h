@@ -9,6 +9,7 @@
 
 #include "csm/csm.hpp"
 #include "engine/frame_stepper.h"
+#include "mimi/codec.h"
 
 namespace csm::engine {
 
@@ -20,10 +21,22 @@ class FrameDecoder {
   FrameDecoder& operator=(const FrameDecoder&) = delete;
   virtual ~FrameDecoder() = default;
 
-  /// Called with the samples [frame_size] of a sequence's last frame.
+  /// Some frames of a sequence.
+  struct Frames {
+    const Sequence* sequence;
+    int64_t first, count;
+
+    std::span<const int32_t> codes() const {
+      const auto size = static_cast<size_t>(sequence->codes.num_codebooks);
+      return std::span(sequence->codes.data)
+          .subspan(static_cast<size_t>(first) * size, static_cast<size_t>(count) * size);
+    }
+  };
+  /// Called with a sequence's samples [count * frame_size].
   using Sink = std::function<void(const Sequence& sequence, std::span<const float> samples)>;
-  /// Decodes the last frame of each sequence, which had all its earlier ones decoded.
-  virtual void Decode(std::span<const Sequence* const> sequences, const Sink& sink) = 0;
+  /// Decodes as many frames of each sequence, at most MostFrames(); the earlier ones were decoded.
+  virtual void Decode(std::span<const Frames> sequences, const Sink& sink) = 0;
+  virtual int64_t MostFrames() const = 0;
   /// The sequence has no more frames.
   virtual void End(const Sequence& sequence) = 0;
 };
@@ -31,21 +44,20 @@ class FrameDecoder {
 /// By this library's own kernels.
 class CpuFrameDecoder final : public FrameDecoder {
  public:
-  explicit CpuFrameDecoder(const MimiModel& codec) : codec_(codec) {}
+  explicit CpuFrameDecoder(const MimiModel::Impl& codec) : codec_(codec), decoder_(codec) {}
 
-  void Decode(std::span<const Sequence* const> sequences, const Sink& sink) override {
-    for (const Sequence* sequence : sequences) {
-      const auto frame = LastFrame(*sequence);
-      auto& decoder = decoders_.try_emplace(sequence->index, codec_).first->second;
-      sink(*sequence, decoder.push({static_cast<int>(frame.size()), {frame.begin(), frame.end()}}));
-    }
-  }
-  // A decoder's window of attention is tens of MB.
-  void End(const Sequence& sequence) override { decoders_.erase(sequence.index); }
+  void Decode(std::span<const Frames> sequences, const Sink& sink) override;
+  int64_t MostFrames() const override { return mimi::kFramesPerPiece; }
+  // A stream's window of attention is 16 MB at the published geometry.
+  void End(const Sequence& sequence) override { streams_.erase(sequence.index); }
 
  private:
-  const MimiModel& codec_;
-  std::map<int, MimiModel::Decoder> decoders_;  // by the sequence's index
+  const MimiModel::Impl& codec_;
+  mimi::StreamDecoder decoder_;
+  std::map<int, mimi::DecoderState> streams_;  // by the sequence's index
+  std::vector<mimi::DecoderState*> active_;
+  std::vector<int32_t> codes_;
+  std::vector<float> samples_;
 };
 
 }  // namespace csm::engine

@@ -5,9 +5,9 @@
 #include <random>
 
 #include "base/error.h"
+#include "engine/audio_output.h"
 #include "engine/cpu_stepper.h"
 #include "engine/csm_model.h"
-#include "engine/frame_decoder.h"
 #include "engine/frame_stepper.h"
 #include "engine/prompt.h"
 #include "engine/voice.h"
@@ -39,68 +39,6 @@ uint64_t RandomSeed() {
   std::random_device device;
   return static_cast<uint64_t>(device()) << 32 | device();
 }
-
-/// Turns the frames of each sequence into audio: as they come if the caller listens or a device
-/// decodes them, else at the end, which shares each read of the codec's weights among frames.
-class AudioOutput {
- public:
-  AudioOutput(const CsmForConditionalGeneration::Impl& model, const GenerationConfig& config,
-              const GenerateCallbacks& callbacks, size_t num_sequences)
-      : model_(model), config_(config), callbacks_(callbacks) {
-    if (config.output_audio) audio_.resize(num_sequences);
-    if (!config.output_audio && !callbacks.on_audio) return;
-    if (model.device != nullptr) {
-      decoder_ = model.device->NewDecoder(static_cast<int64_t>(num_sequences));
-    } else if (callbacks.on_audio) {
-      decoder_ = std::make_unique<CpuFrameDecoder>(model.codec);
-    }
-  }
-
-  /// The sequences have a new last frame each.
-  void Add(std::span<const Sequence* const> sequences) {
-    if (decoder_ == nullptr) return;
-    std::vector<const Sequence*> audible;
-    for (const Sequence* sequence : sequences) {
-      if (!IsSilentEnd(LastFrame(*sequence))) audible.push_back(sequence);
-    }
-    decoder_->Decode(audible, [&](const Sequence& sequence, std::span<const float> samples) {
-      if (callbacks_.on_audio) callbacks_.on_audio(sequence.index, samples);
-      if (!config_.output_audio) return;
-      std::vector<float>& audio = audio_[static_cast<size_t>(sequence.index)];
-      audio.insert(audio.end(), samples.begin(), samples.end());
-    });
-    for (const Sequence* sequence : sequences) {
-      if (sequence->finish_reason) decoder_->End(*sequence);
-    }
-  }
-
-  std::vector<std::vector<float>> Finish(const std::vector<Codes>& sequences) {
-    if (decoder_ == nullptr) {
-      for (size_t i = 0; i < audio_.size(); ++i) audio_[i] = DecodeWhole(sequences[i]);
-    }
-    return std::move(audio_);
-  }
-
- private:
-  // HF cuts at the first frame whose codes are all codebook_eos_token_id; only an ending frame can
-  // be one.
-  bool IsSilentEnd(std::span<const int32_t> frame) const {
-    return AreEnd(frame, model_.checkpoint.config);
-  }
-
-  std::vector<float> DecodeWhole(Codes codes) const {
-    if (codes.num_frames() > 0 && IsSilentEnd(codes.frame(codes.num_frames() - 1))) {
-      codes.data.resize(codes.data.size() - static_cast<size_t>(codes.num_codebooks));
-    }
-    return codes.num_frames() == 0 ? std::vector<float>() : model_.codec.decode(codes);
-  }
-
-  const CsmForConditionalGeneration::Impl& model_;
-  const GenerationConfig& config_;
-  const GenerateCallbacks& callbacks_;
-  std::unique_ptr<FrameDecoder> decoder_;
-  std::vector<std::vector<float>> audio_;
-};
 
 /// The sequences of one call: every row num_return_sequences times, its prompt read once.
 std::vector<Sequence> StartSequences(const std::vector<Prompt>& prompts,
@@ -225,6 +163,7 @@ CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmI
   CsmGenerateOutput output;
   output.seed = options.seed;
   output.times = stepper->times();
+  output.audio = audio.Finish(sequences);
   for (Sequence& sequence : sequences) {
     output.sequences.push_back(std::move(sequence.codes));
     output.finish_reason.push_back(*sequence.finish_reason);
@@ -235,7 +174,6 @@ CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmI
       output.logits.push_back(ToMatrix(std::move(sequence.logits), model_config.vocab_size));
     }
   }
-  output.audio = audio.Finish(output.sequences);
   return output;
 }
 

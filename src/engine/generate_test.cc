@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <thread>
 
 #include "csm/csm.hpp"
@@ -31,6 +32,18 @@ CsmInputs OneRow(const CsmInputs& inputs, size_t row) {
   CsmInputs result = inputs;
   result.rows = {inputs.rows[row]};
   return result;
+}
+
+constexpr int64_t kTinyFrame = 1920;
+
+// Codebook 0 never has the code that all codebooks of an ending frame have.
+GenerateCallbacks NeverEnding(const CsmForConditionalGeneration& model) {
+  GenerateCallbacks callbacks;
+  const auto end = static_cast<size_t>(model.config().codebook_eos_token_id);
+  callbacks.logits_processor = [end](int, int, int codebook, std::span<float> logits) {
+    if (codebook == 0) logits[end] = -std::numeric_limits<float>::infinity();
+  };
+  return callbacks;
 }
 
 class GenerateTest : public ::testing::Test {
@@ -82,6 +95,7 @@ TEST_F(GenerateTest, StreamedAudioHasTheBitsOfTheWhole) {
   std::vector<Codes> frames(whole.sequences.size());
   GenerateCallbacks callbacks;
   callbacks.on_audio = [&](int sequence, std::span<const float> samples) {
+    EXPECT_EQ(std::ssize(samples), kTinyFrame);
     auto& audio = streamed[static_cast<size_t>(sequence)];
     audio.insert(audio.end(), samples.begin(), samples.end());
   };
@@ -94,6 +108,41 @@ TEST_F(GenerateTest, StreamedAudioHasTheBitsOfTheWhole) {
   EXPECT_EQ(streamed, whole.audio);
   EXPECT_EQ(output.audio, whole.audio);
   EXPECT_EQ(frames, whole.sequences);
+}
+
+TEST_F(GenerateTest, AudioMayComeSeveralFramesAtATime) {
+  const auto config = Sampling(model_, 8);
+  const auto whole = model_.generate(plain_, config, NeverEnding(model_));
+  ASSERT_EQ(whole.sequences[0].num_frames(), 8);
+  for (const auto& [at_once, expected] : std::vector<std::pair<int, std::vector<int64_t>>>{
+           {3, {1, 3, 3, 1}}, {7, {1, 7}}, {1000, {1, 7}}, {0, {1, 1, 1, 1, 1, 1, 1, 1}}}) {
+    SCOPED_TRACE(at_once);
+    std::vector<int64_t> calls;
+    std::vector<float> streamed;
+    GenerateCallbacks callbacks = NeverEnding(model_);
+    callbacks.audio_frames = at_once;
+    callbacks.on_audio = [&](int, std::span<const float> samples) {
+      calls.push_back(std::ssize(samples) / kTinyFrame);
+      streamed.insert(streamed.end(), samples.begin(), samples.end());
+    };
+    EXPECT_EQ(model_.generate(plain_, config, callbacks).audio, whole.audio);
+    EXPECT_EQ(streamed, whole.audio[0]);
+    EXPECT_EQ(calls, expected);
+  }
+}
+
+TEST_F(GenerateTest, CancellingLeavesTheAudioOfAllFramesSoFar) {
+  const auto config = Sampling(model_, 8);
+  const auto whole = model_.generate(batch_, config, NeverEnding(model_));
+  int num_frames = 0;
+  GenerateCallbacks callbacks = NeverEnding(model_);
+  callbacks.on_frame = [&](int sequence, std::span<const int32_t>) { num_frames += sequence == 0; };
+  callbacks.is_cancelled = [&] { return num_frames == 5; };
+  const auto output = model_.generate(batch_, config, callbacks);
+  for (size_t s = 0; s < output.audio.size(); ++s) {
+    ASSERT_EQ(std::ssize(output.audio[s]), 5 * kTinyFrame);
+    EXPECT_TRUE(std::equal(output.audio[s].begin(), output.audio[s].end(), whole.audio[s].begin()));
+  }
 }
 
 TEST_F(GenerateTest, SeedsAndReturnSequences) {

@@ -64,6 +64,7 @@ LatentEncoder::LatentEncoder(const MimiModel::Impl& model)
     : model_(model),
       seanet_(model.encoder),
       transformer_(model.encoder_transformer),
+      transformer_scratch_(model.encoder_transformer),
       downsample_(model.downsample),
       hidden_(Size(model.config.hidden_size)) {}
 
@@ -71,33 +72,48 @@ void LatentEncoder::Step(std::span<const float> samples, bool is_end, Rows& late
   ThreadPool& pool = model_.pool();
   hidden_.Clear();
   model_.encoder.Step(seanet_, samples.data(), samples.size(), is_end, hidden_, pool);
-  model_.encoder_transformer.Step(transformer_, hidden_.data(), hidden_.size(), pool);
+  model_.encoder_transformer.Step(Only(transformer_), hidden_.data(), hidden_.size(),
+                                  transformer_scratch_, pool);
   const Conv1d& downsample = model_.downsample;
   float* y = latents.Append(downsample.NumOutputs(downsample_, hidden_.size()));
-  downsample.Step(downsample_, hidden_.data(), hidden_.size(), y, pool);
+  downsample.Step(Only(downsample_), hidden_.data(), hidden_.size(), y, downsample_scratch_, pool);
   if (is_end) {
     y = latents.Append(downsample.NumFinalOutputs(downsample_));
-    downsample.Finish(downsample_, y, pool);
+    downsample.Finish(downsample_, y, downsample_scratch_, pool);
   }
 }
 
-LatentDecoder::LatentDecoder(const MimiModel::Impl& model)
+DecoderState::DecoderState(const MimiModel::Impl& model)
+    : upsample(model.upsample), transformer(model.decoder_transformer), seanet(model.decoder) {}
+
+StreamDecoder::StreamDecoder(const MimiModel::Impl& model)
     : model_(model),
-      upsample_(model.upsample),
       transformer_(model.decoder_transformer),
       seanet_(model.decoder),
+      latents_(Size(model.config.hidden_size)),
       hidden_(Size(model.config.hidden_size)) {}
 
-void LatentDecoder::Step(const float* latents, size_t num_frames, std::vector<float>& samples) {
+void StreamDecoder::Step(Streams<DecoderState> streams, const int32_t* codes, size_t num_frames,
+                         size_t num_codebooks, float* samples) {
+  if (streams.empty() || num_frames == 0) return;
   ThreadPool& pool = model_.pool();
+  const size_t all_frames = streams.size() * num_frames;
+  latents_.Clear();
+  float* latents = latents_.Append(all_frames);
+  model_.quantizer.Decode(codes, all_frames, num_codebooks, latents, quantizer_, pool);
+
   const size_t num_rows = num_frames * model_.upsample.shape().stride;
   hidden_.Clear();
-  float* hidden = hidden_.Append(num_rows);
-  model_.upsample.Step(upsample_, latents, num_frames, hidden, pool);
-  model_.decoder_transformer.Step(transformer_, hidden, num_rows, pool);
-  const size_t begin = samples.size();
-  samples.resize(begin + num_rows * model_.decoder.samples_per_row());
-  model_.decoder.Step(seanet_, hidden, num_rows, samples.data() + begin, pool);
+  float* hidden = hidden_.Append(streams.size() * num_rows);
+  const auto upsample = PartsOf(
+      streams, [](DecoderState & s) -> auto& { return s.upsample; });
+  model_.upsample.Step(upsample, latents, num_frames, hidden, upsample_, pool);
+  const auto transformer = PartsOf(
+      streams, [](DecoderState & s) -> auto& { return s.transformer; });
+  model_.decoder_transformer.Step(transformer, hidden, num_rows, transformer_, pool);
+  const auto seanet = PartsOf(
+      streams, [](DecoderState & s) -> auto& { return s.seanet; });
+  model_.decoder.Step(seanet, hidden, num_rows, samples, seanet_, pool);
 }
 
 }  // namespace mimi
@@ -162,22 +178,13 @@ Codes MimiModel::Encoder::finish() {
 
 struct MimiModel::Decoder::Impl {
   explicit Impl(std::shared_ptr<const MimiModel::Impl> mimi)
-      : model(std::move(mimi)), latent_decoder(*model), latents(Size(model->config.hidden_size)) {}
+      : model(std::move(mimi)), state(*model), decoder(*model) {}
 
   void Check(const Codes& codes) const;
-  void Step(const int32_t* codes, size_t num_frames, size_t num_codebooks,
-            std::vector<float>& samples) {
-    latents.Clear();
-    float* rows = latents.Append(num_frames);
-    model->quantizer.Decode(codes, num_frames, num_codebooks, rows, scratch, model->pool());
-    latent_decoder.Step(rows, num_frames, samples);
-    num_frames_done += num_frames;
-  }
 
   std::shared_ptr<const MimiModel::Impl> model;
-  mimi::LatentDecoder latent_decoder;
-  mimi::Rows latents;
-  mimi::QuantizerScratch scratch;
+  mimi::DecoderState state;
+  mimi::StreamDecoder decoder;
   size_t num_frames_done = 0;
 };
 
@@ -214,11 +221,14 @@ std::vector<float> MimiModel::Decoder::push(const Codes& codes) {
   impl_->Check(codes);  // before the first step: a stream survives codes that it refuses
   const size_t num_codebooks = Size(codes.num_codebooks);
   const size_t num_frames = codes.data.size() / num_codebooks;
-  samples.reserve(num_frames * Size(impl_->model->config.frame_size()));
+  const size_t frame_size = Size(impl_->model->config.frame_size());
+  samples.resize(num_frames * frame_size);
   for (size_t begin = 0; begin < num_frames; begin += mimi::kFramesPerPiece) {
-    impl_->Step(codes.data.data() + begin * num_codebooks,
-                std::min(mimi::kFramesPerPiece, num_frames - begin), num_codebooks, samples);
+    impl_->decoder.Step(mimi::Only(impl_->state), codes.data.data() + begin * num_codebooks,
+                        std::min(mimi::kFramesPerPiece, num_frames - begin), num_codebooks,
+                        samples.data() + begin * frame_size);
   }
+  impl_->num_frames_done += num_frames;
   return samples;
 }
 

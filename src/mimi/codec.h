@@ -51,7 +51,7 @@ std::shared_ptr<const MimiModel::Impl> LoadMimi(const checkpoint::MimiCheckpoint
                                                 std::optional<DType> dtype = std::nullopt);
 
 /// Frames of a piece when a whole file is coded: enough rows to share each read of the weights,
-/// few enough to keep memory small (a stream's state grows to about 45 MB at the published
+/// few enough to keep memory small (states and buffers grow to about 45 MB at the published
 /// geometry). Measured there: 16 frames take 7 % longer, 64 no less.
 constexpr size_t kFramesPerPiece = 32;
 
@@ -68,24 +68,37 @@ class LatentEncoder {
   const MimiModel::Impl& model_;
   SeanetEncoder::State seanet_;
   Transformer::State transformer_;
+  Transformer::Scratch transformer_scratch_;
   Conv1d::State downsample_;
+  ConvScratch downsample_scratch_;
   Rows hidden_;
 };
 
-/// Latents to samples: upsampling, transformer, SEANet.
-class LatentDecoder {
- public:
-  explicit LatentDecoder(const MimiModel::Impl& model);
+/// What a decoder remembers of a stream.
+struct DecoderState {
+  explicit DecoderState(const MimiModel::Impl& model);
+  ConvTranspose1d::State upsample;
+  Transformer::State transformer;
+  SeanetDecoder::State seanet;
+};
 
-  /// Appends the samples, frame_size per frame, of latents [num_frames, hidden_size].
-  void Step(const float* latents, size_t num_frames, std::vector<float>& samples);
+/// Codes to samples: quantizer, upsampling, transformer, SEANet. Holds buffers: not thread-safe.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const MimiModel::Impl& model);
+
+  /// Writes samples [streams, num_frames * frame_size] of codes [streams, num_frames,
+  /// num_codebooks], which must be in range. A stream's bits do not depend on the others.
+  void Step(Streams<DecoderState> streams, const int32_t* codes, size_t num_frames,
+            size_t num_codebooks, float* samples);
 
  private:
   const MimiModel::Impl& model_;
-  ConvTranspose1d::State upsample_;
-  Transformer::State transformer_;
-  SeanetDecoder::State seanet_;
-  Rows hidden_;
+  QuantizerScratch quantizer_;
+  ConvScratch upsample_;
+  Transformer::Scratch transformer_;
+  SeanetDecoder::Scratch seanet_;
+  Rows latents_, hidden_;
 };
 
 }  // namespace mimi

@@ -167,6 +167,52 @@ TEST_P(GoldenTest, DecodingInPiecesGivesTheBitsOfTheWhole) {
   }
 }
 
+// Streams that join at different times, some of them in steps of their own.
+TEST_P(GoldenTest, StreamsThatStepTogetherHaveTheBitsOfEachAlone) {
+  constexpr int kStreams = 5, kFrames = 40;
+  const auto frame_size = static_cast<size_t>(impl_->config.frame_size());
+  std::mt19937 random(9);
+  for (const int num_frames : {1, 3, 20}) {  // a step
+    SCOPED_TRACE(num_frames);
+    std::vector<Codes> codes;
+    std::vector<std::vector<float>> audio(kStreams);
+    std::vector<mimi::DecoderState> states(kStreams, mimi::DecoderState(*impl_));
+    const Codes all = RandomCodes(impl_->config, kStreams * kFrames, 3);
+    for (int s = 0; s < kStreams; ++s) codes.push_back(Frames(all, s * kFrames, kFrames));
+    mimi::StreamDecoder decoder(*impl_);
+    std::vector<int> done(kStreams);
+    for (;;) {
+      std::vector<mimi::DecoderState*> active;
+      std::vector<int32_t> step;
+      std::vector<size_t> members;
+      for (size_t s = 0; s < kStreams; ++s) {
+        if (done[s] + num_frames > kFrames || random() % 3 == 0) continue;
+        active.push_back(&states[s]);
+        members.push_back(s);
+        const Codes more = Frames(codes[s], done[s], num_frames);
+        step.insert(step.end(), more.data.begin(), more.data.end());
+        done[s] += num_frames;
+      }
+      if (active.empty() &&
+          std::ranges::all_of(done, [&](int n) { return n + num_frames > kFrames; })) {
+        break;
+      }
+      std::vector<float> samples(active.size() * static_cast<size_t>(num_frames) * frame_size);
+      decoder.Step(active, step.data(), static_cast<size_t>(num_frames),
+                   static_cast<size_t>(codes[0].num_codebooks), samples.data());
+      const size_t each = static_cast<size_t>(num_frames) * frame_size;
+      for (size_t i = 0; i < members.size(); ++i) {
+        const auto first = samples.begin() + static_cast<ptrdiff_t>(i * each);
+        audio[members[i]].insert(audio[members[i]].end(), first,
+                                 first + static_cast<ptrdiff_t>(each));
+      }
+    }
+    for (size_t s = 0; s < kStreams; ++s) {
+      EXPECT_EQ(audio[s], model_.decode(Frames(codes[s], 0, done[s]))) << "stream " << s;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Codecs, GoldenTest, ::testing::Values("residual", "shortcut", "replicate"),
                          [](const auto& test) { return std::string(test.param); });
 

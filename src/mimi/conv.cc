@@ -23,6 +23,48 @@ void Copy(const float* x, size_t num_rows, size_t channels, bool elu, float* y, 
   });
 }
 
+// The inputs of `count` outputs of each stream, that begin `stride` rows apart.
+struct Windows {
+  size_t count, kernel, stride, dilation;
+};
+
+// From here on a product for each stream reuses weights as often as one for all of them.
+constexpr size_t kManyWindows = 32;
+
+// Copies the windows of every stream to `to`.
+template <typename State>
+void Gather(Streams<State> streams, const Windows& windows, float* to) {
+  for (const State* stream : streams) {
+    const size_t channels = stream->inputs.channels();
+    for (size_t t = 0; t < windows.count; ++t) {
+      for (size_t k = 0; k < windows.kernel; ++k) {
+        const size_t row = t * windows.stride + k * windows.dilation;
+        to = std::copy_n(stream->inputs.row(row), channels, to);
+      }
+    }
+  }
+}
+
+// Computes `product`, whose y is [streams, windows, outputs], of all windows.
+template <typename State>
+void Multiply(Streams<State> streams, const Windows& windows, kernels::Product product,
+              ConvScratch& scratch, ThreadPool& pool) {
+  const size_t channels = streams[0]->inputs.channels();
+  const size_t cols = windows.kernel * channels;
+  const bool are_few = streams.size() > 1 && windows.count < kManyWindows;
+  if (windows.dilation > 1 || are_few) {
+    const size_t num_rows = streams.size() * windows.count;
+    if (scratch.size() < num_rows * cols) scratch.resize(num_rows * cols);
+    Gather(streams, windows, scratch.data());
+    return kernels::MatMul({scratch.data(), num_rows, cols}, product, pool);
+  }
+  for (const State* stream : streams) {
+    kernels::MatMul({stream->inputs.data(), windows.count, windows.stride * channels}, product,
+                    pool);
+    product.y += windows.count * product.y_stride;
+  }
+}
+
 std::array<int64_t, 3> TensorShape(size_t a, size_t b, size_t c) {
   return {static_cast<int64_t>(a), static_cast<int64_t>(b), static_cast<int64_t>(c)};
 }
@@ -47,8 +89,7 @@ Conv1d::Conv1d(checkpoint::WeightLoader& loader, const std::string& name, const 
   if (shape.bias) bias_ = ReadBias(loader, name, out);
 }
 
-Conv1d::State::State(const Conv1d& conv)
-    : inputs(conv.shape_.in_channels), gathered(conv.shape_.kernel * conv.shape_.in_channels) {}
+Conv1d::State::State(const Conv1d& conv) : inputs(conv.shape_.in_channels) {}
 
 size_t Conv1d::NumOutputs(const State& state, size_t num_rows) const {
   if (num_rows == 0) return 0;
@@ -72,42 +113,37 @@ void Conv1d::Store(State& state, const float* x, size_t num_rows, ThreadPool& po
   state.started = true;
 }
 
-void Conv1d::Compute(State& state, float* y, bool accumulate, ThreadPool& pool) const {
-  const size_t channels = shape_.in_channels;
-  if (state.inputs.size() < extent()) return;
-  const size_t num_outputs = (state.inputs.size() - extent()) / shape_.stride + 1;
-  kernels::RowsView windows{state.inputs.data(), num_outputs, shape_.stride * channels};
-  if (shape_.dilation > 1) {
-    state.gathered.Clear();
-    float* to = state.gathered.Append(num_outputs);
-    for (size_t t = 0; t < num_outputs; ++t) {
-      for (size_t k = 0; k < shape_.kernel; ++k) {
-        to = std::copy_n(state.inputs.row(t + k * shape_.dilation), channels, to);
-      }
-    }
-    windows = {state.gathered.data(), num_outputs, state.gathered.channels()};
-  }
-  const kernels::Product product{.weight = weight_,
-                                 .bias = bias_.empty() ? nullptr : bias_.data(),
-                                 .y = y,
-                                 .y_stride = shape_.out_channels,
-                                 .accumulate = accumulate};
-  kernels::MatMul(windows, product, pool);
-  state.inputs.DropFront(num_outputs * shape_.stride);
+void Conv1d::Compute(Streams<State> streams, float* y, bool accumulate, ConvScratch& scratch,
+                     ThreadPool& pool) const {
+  const size_t num_stored = streams[0]->inputs.size();
+  if (num_stored < extent()) return;
+  const size_t num_outputs = (num_stored - extent()) / shape_.stride + 1;
+  Multiply(streams, {num_outputs, shape_.kernel, shape_.stride, shape_.dilation},
+           {.weight = weight_,
+            .bias = bias_.empty() ? nullptr : bias_.data(),
+            .y = y,
+            .y_stride = shape_.out_channels,
+            .accumulate = accumulate},
+           scratch, pool);
+  for (State* stream : streams) stream->inputs.DropFront(num_outputs * shape_.stride);
 }
 
-void Conv1d::Step(State& state, const float* x, size_t num_rows, float* y, ThreadPool& pool,
-                  bool accumulate) const {
-  if (num_rows == 0) return;
-  Store(state, x, num_rows, pool);
-  Compute(state, y, accumulate, pool);
+void Conv1d::Step(Streams<State> streams, const float* x, size_t num_rows, float* y,
+                  ConvScratch& scratch, ThreadPool& pool, bool accumulate) const {
+  if (num_rows == 0 || streams.empty()) return;
+  for (State* stream : streams) {
+    Store(*stream, x, num_rows, pool);
+    x += num_rows * shape_.in_channels;
+    assert(stream->inputs.size() == streams[0]->inputs.size());
+  }
+  Compute(streams, y, accumulate, scratch, pool);
 }
 
 size_t Conv1d::NumFinalOutputs(const State& state) const {
   return state.started && state.inputs.size() > left_padding() ? 1 : 0;
 }
 
-void Conv1d::Finish(State& state, float* y, ThreadPool& pool) const {
+void Conv1d::Finish(State& state, float* y, ConvScratch& scratch, ThreadPool& pool) const {
   if (NumFinalOutputs(state) == 0) return;
   const size_t channels = shape_.in_channels;
   const size_t missing = extent() - state.inputs.size();
@@ -116,7 +152,7 @@ void Conv1d::Finish(State& state, float* y, ThreadPool& pool) const {
   for (size_t i = 0; i < missing * channels; ++i) {
     to[i] = shape_.padding == Padding::kReplicate ? row_before[i] : 0.0f;
   }
-  Compute(state, y, /*accumulate=*/false, pool);
+  Compute(Only(state), y, /*accumulate=*/false, scratch, pool);
 }
 
 ConvTranspose1d::ConvTranspose1d(checkpoint::WeightLoader& loader, const std::string& name,
@@ -175,7 +211,7 @@ ConvTranspose1d::State::State(const ConvTranspose1d& conv) : inputs(conv.shape_.
   std::fill_n(inputs.Append(history), history * conv.shape_.in_channels, 0.0f);
 }
 
-void ConvTranspose1d::StepDepthwise(const Rows& inputs, size_t num_rows, float* y) const {
+float* ConvTranspose1d::StepDepthwise(const Rows& inputs, size_t num_rows, float* y) const {
   const size_t channels = shape_.in_channels;
   const size_t num_taps = taps();
   for (size_t t = 0; t < num_rows; ++t) {
@@ -192,22 +228,27 @@ void ConvTranspose1d::StepDepthwise(const Rows& inputs, size_t num_rows, float* 
       }
     }
   }
+  return y;
 }
 
-void ConvTranspose1d::Step(State& state, const float* x, size_t num_rows, float* y,
-                           ThreadPool& pool) const {
-  if (num_rows == 0) return;
-  Copy(x, num_rows, shape_.in_channels, shape_.elu, state.inputs.Append(num_rows), pool);
-  if (depthwise()) {
-    StepDepthwise(state.inputs, num_rows, y);
-  } else {
-    const kernels::Product product{.weight = weight_,
-                                   .bias = bias_.empty() ? nullptr : bias_.data(),
-                                   .y = y,
-                                   .y_stride = weight_.rows};
-    kernels::MatMul({state.inputs.data(), num_rows, shape_.in_channels}, product, pool);
+void ConvTranspose1d::Step(Streams<State> streams, const float* x, size_t num_rows, float* y,
+                           ConvScratch& scratch, ThreadPool& pool) const {
+  if (num_rows == 0 || streams.empty()) return;
+  for (State* stream : streams) {
+    Copy(x, num_rows, shape_.in_channels, shape_.elu, stream->inputs.Append(num_rows), pool);
+    x += num_rows * shape_.in_channels;
   }
-  state.inputs.DropFront(num_rows);
+  if (depthwise()) {
+    for (const State* stream : streams) y = StepDepthwise(stream->inputs, num_rows, y);
+  } else {
+    Multiply(streams, {num_rows, taps(), /*stride=*/1, /*dilation=*/1},
+             {.weight = weight_,
+              .bias = bias_.empty() ? nullptr : bias_.data(),
+              .y = y,
+              .y_stride = weight_.rows},
+             scratch, pool);
+  }
+  for (State* stream : streams) stream->inputs.DropFront(num_rows);
 }
 
 }  // namespace csm::mimi

@@ -2,7 +2,8 @@
 //
 // With time-major memory the inputs of one output, [kernel, in_channels], lie in one piece, and
 // those of the next output begin stride * in_channels further on: a convolution is a product whose
-// rows overlap, and nothing is copied but the few inputs that a stream must remember.
+// rows overlap, and nothing is copied but the few inputs that a stream must remember. Only where
+// several streams have a few outputs each are their inputs gathered, to be multiplied together.
 #ifndef CSM_MIMI_CONV_H_
 #define CSM_MIMI_CONV_H_
 
@@ -21,6 +22,9 @@
 namespace csm::mimi {
 
 enum class Padding { kZeros, kReplicate };
+
+/// Gathered inputs, kept between calls.
+using ConvScratch = std::vector<float>;
 
 /// Convolution whose output t depends on inputs up to t * stride + stride - 1: HF's MimiConv1d with
 /// use_causal_conv. Immutable; streams hold a State each.
@@ -44,22 +48,21 @@ class Conv1d {
   struct State {
     explicit State(const Conv1d& conv);
     Rows inputs;
-    Rows gathered;  ///< scratch: [outputs, kernel * in_channels] if dilated
     bool started = false;
   };
 
   /// Outputs that `num_rows` more inputs complete.
   size_t NumOutputs(const State& state, size_t num_rows) const;
-  /// Takes x [num_rows, in_channels] and writes y [NumOutputs(state, num_rows), out_channels];
-  /// `accumulate` adds to y.
-  void Step(State& state, const float* x, size_t num_rows, float* y, ThreadPool& pool,
-            bool accumulate = false) const;
+  /// Takes x [streams, num_rows, in_channels] and writes y [streams, outputs, out_channels],
+  /// outputs = NumOutputs(state, num_rows), the same for all; `accumulate` adds to y.
+  void Step(Streams<State> streams, const float* x, size_t num_rows, float* y, ConvScratch& scratch,
+            ThreadPool& pool, bool accumulate = false) const;
 
   /// Outputs that the end of the signal completes, 0 or 1: HF pads so that L inputs give
   /// ceil(L / stride) outputs.
   size_t NumFinalOutputs(const State& state) const;
   /// Writes y [NumFinalOutputs(state), out_channels].
-  void Finish(State& state, float* y, ThreadPool& pool) const;
+  void Finish(State& state, float* y, ConvScratch& scratch, ThreadPool& pool) const;
 
   const Shape& shape() const { return shape_; }
 
@@ -67,7 +70,8 @@ class Conv1d {
   size_t extent() const { return (shape_.kernel - 1) * shape_.dilation + 1; }
   size_t left_padding() const { return extent() - shape_.stride; }
   void Store(State& state, const float* x, size_t num_rows, ThreadPool& pool) const;
-  void Compute(State& state, float* y, bool accumulate, ThreadPool& pool) const;
+  void Compute(Streams<State> streams, float* y, bool accumulate, ConvScratch& scratch,
+               ThreadPool& pool) const;
 
   Shape shape_;
   kernels::PackedMatrix weight_;  ///< [out_channels, kernel * in_channels]
@@ -97,8 +101,10 @@ class ConvTranspose1d {
     Rows inputs;  ///< the last taps - 1, zeros at first
   };
 
-  /// Takes x [num_rows, in_channels] and writes y [num_rows * stride, out_channels].
-  void Step(State& state, const float* x, size_t num_rows, float* y, ThreadPool& pool) const;
+  /// Takes x [streams, num_rows, in_channels] and writes y [streams, num_rows * stride,
+  /// out_channels].
+  void Step(Streams<State> streams, const float* x, size_t num_rows, float* y, ConvScratch& scratch,
+            ThreadPool& pool) const;
 
   const Shape& shape() const { return shape_; }
 
@@ -111,7 +117,8 @@ class ConvTranspose1d {
   /// Of which stored weight an element of weight_ (or depthwise_) is made: see WeightLoader.
   size_t Source(size_t row, size_t column) const;
   void ReadDepthwise(checkpoint::WeightLoader& loader, const std::string& name);
-  void StepDepthwise(const Rows& inputs, size_t num_rows, float* y) const;
+  /// Returns the end of what it wrote.
+  float* StepDepthwise(const Rows& inputs, size_t num_rows, float* y) const;
 
   Shape shape_;
   /// [stride * out_channels, taps * in_channels], the oldest tap first; or, if depthwise,

@@ -52,14 +52,15 @@ std::vector<float> RunConv1d(const Conv1d& conv, const std::vector<float>& x, si
   const size_t channels = conv.shape().in_channels;
   const size_t length = x.size() / channels;
   Conv1d::State state(conv);
+  ConvScratch scratch;
   Rows y(conv.shape().out_channels);
   for (size_t t = 0; t < length; t += piece) {
     const size_t n = std::min(piece, length - t);
     float* to = y.Append(conv.NumOutputs(state, n));
-    conv.Step(state, x.data() + t * channels, n, to, pool);
+    conv.Step(Only(state), x.data() + t * channels, n, to, scratch, pool);
   }
   float* to = y.Append(conv.NumFinalOutputs(state));
-  conv.Finish(state, to, pool);
+  conv.Finish(state, to, scratch, pool);
   return {y.data(), y.data() + y.size() * y.channels()};
 }
 
@@ -124,7 +125,8 @@ TEST(Conv1dTest, AccumulateAddsToWhatIsThere) {
   ThreadPool pool(1);
   const std::vector<float> x = {0.5F, -2};
   std::vector<float> y = {10, 20, 30};
-  conv.Step(state, x.data(), 1, y.data(), pool, /*accumulate=*/true);
+  ConvScratch scratch;
+  conv.Step(Only(state), x.data(), 1, y.data(), scratch, pool, /*accumulate=*/true);
   for (size_t o = 0; o < 3; ++o) {
     EXPECT_NEAR(
         y[o],
@@ -178,11 +180,12 @@ std::vector<float> RunConvTranspose1d(const ConvTranspose1d& conv, const std::ve
   const size_t channels = conv.shape().in_channels;
   const size_t length = x.size() / channels;
   ConvTranspose1d::State state(conv);
+  ConvScratch scratch;
   Rows y(conv.shape().out_channels);
   for (size_t t = 0; t < length; t += piece) {
     const size_t n = std::min(piece, length - t);
     float* to = y.Append(n * conv.shape().stride);
-    conv.Step(state, x.data() + t * channels, n, to, pool);
+    conv.Step(Only(state), x.data() + t * channels, n, to, scratch, pool);
   }
   return {y.data(), y.data() + y.size() * y.channels()};
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -48,6 +49,30 @@ class Rows {
   size_t num_rows_ = 0;
   std::vector<float> data_;
 };
+
+/// Streams that step together: rows of each, as many of one as of another, one stream's after the
+/// other's. Each weight is then read once for all of them.
+template <typename State>
+using Streams = std::span<State* const>;
+
+/// A stream that steps by itself.
+template <typename State>
+class Only {
+ public:
+  explicit Only(State& state) : state_(&state) {}
+  operator Streams<State>() const { return {&state_, 1}; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  State* state_;
+};
+
+/// The streams' states of a part: part(state) is a reference to it.
+template <typename State, typename Part>
+auto PartsOf(Streams<State> streams, const Part& part) {
+  std::vector<decltype(&part(*streams[0]))> parts;
+  for (State* stream : streams) parts.push_back(&part(*stream));
+  return parts;
+}
 
 /// Calls work(first_row, num_rows) on blocks that cover all rows, on several threads if there is
 /// enough to share: a block of 16384 floats takes about 10 us, a parallel region a few.

@@ -68,6 +68,12 @@ Conv1d::Shape ResidualShape(const MimiConfig& config, size_t channels, size_t di
           .padding = PaddingOf(config)};
 }
 
+// At least `size` floats, of no particular value.
+float* Grow(std::vector<float>& buffer, size_t size) {
+  if (buffer.size() < size) buffer.resize(size);
+  return buffer.data();
+}
+
 std::vector<ResnetBlock::State> StatesOf(const std::vector<ResnetBlock>& blocks) {
   return {blocks.begin(), blocks.end()};
 }
@@ -88,24 +94,28 @@ ResnetBlock::ResnetBlock(checkpoint::WeightLoader& loader, const std::string& na
 }
 
 ResnetBlock::State::State(const ResnetBlock& block)
-    : squeeze(block.squeeze_),
-      expand(block.expand_),
-      hidden(block.squeeze_.shape().out_channels),
-      residual(block.expand_.shape().out_channels) {
+    : squeeze(block.squeeze_), expand(block.expand_) {
   if (block.shortcut_) shortcut.emplace(*block.shortcut_);
 }
 
-void ResnetBlock::Step(State& state, float* x, size_t num_rows, ThreadPool& pool) const {
-  state.hidden.Clear();
-  float* hidden = state.hidden.Append(num_rows);
-  squeeze_.Step(state.squeeze, x, num_rows, hidden, pool);
+void ResnetBlock::Step(Streams<State> streams, float* x, size_t num_rows, Scratch& scratch,
+                       ThreadPool& pool) const {
+  const size_t all_rows = streams.size() * num_rows;
+  float* hidden = Grow(scratch.hidden, all_rows * squeeze_.shape().out_channels);
+  const auto squeeze = PartsOf(
+      streams, [](State & s) -> auto& { return s.squeeze; });
+  squeeze_.Step(squeeze, x, num_rows, hidden, scratch.windows, pool);
   if (shortcut_) {
-    state.residual.Clear();
-    float* residual = state.residual.Append(num_rows);
-    shortcut_->Step(*state.shortcut, x, num_rows, residual, pool);
-    std::copy_n(residual, num_rows * state.residual.channels(), x);
+    const size_t size = all_rows * shortcut_->shape().out_channels;
+    float* residual = Grow(scratch.residual, size);
+    const auto shortcut = PartsOf(
+        streams, [](State & s) -> auto& { return *s.shortcut; });
+    shortcut_->Step(shortcut, x, num_rows, residual, scratch.windows, pool);
+    std::copy_n(residual, size, x);
   }
-  expand_.Step(state.expand, hidden, num_rows, x, pool, /*accumulate=*/true);
+  const auto expand = PartsOf(
+      streams, [](State & s) -> auto& { return s.expand; });
+  expand_.Step(expand, hidden, num_rows, x, scratch.windows, pool, /*accumulate=*/true);
 }
 
 SeanetEncoder::SeanetEncoder(checkpoint::WeightLoader& loader, const std::string& prefix,
@@ -146,13 +156,13 @@ SeanetEncoder::State::State(const SeanetEncoder& encoder)
 }
 
 void SeanetEncoder::StepStage(const Stage& stage, State::Stage& state, float* x, size_t num_rows,
-                              ThreadPool& pool) const {
+                              ResnetBlock::Scratch& scratch, ThreadPool& pool) const {
   for (size_t j = 0; j < stage.blocks.size(); ++j) {
-    stage.blocks[j].Step(state.blocks[j], x, num_rows, pool);
+    stage.blocks[j].Step(Only(state.blocks[j]), x, num_rows, scratch, pool);
   }
   const size_t num_outputs = stage.downsample.NumOutputs(state.downsample, num_rows);
   float* y = state.output.Append(num_outputs);
-  stage.downsample.Step(state.downsample, x, num_rows, y, pool);
+  stage.downsample.Step(Only(state.downsample), x, num_rows, y, scratch.windows, pool);
 }
 
 void SeanetEncoder::Step(State& state, const float* samples, size_t num_samples, bool is_end,
@@ -164,8 +174,8 @@ void SeanetEncoder::Step(State& state, const float* samples, size_t num_samples,
     const size_t n = std::min(piece_rows, num_samples - begin);
     state.piece.Clear();
     float* x = state.piece.Append(n);
-    first_.Step(state.first, samples + begin, n, x, pool);
-    StepStage(stages_[0], state.stages[0], x, n, pool);
+    first_.Step(Only(state.first), samples + begin, n, x, state.scratch.windows, pool);
+    StepStage(stages_[0], state.stages[0], x, n, state.scratch, pool);
   }
   for (size_t i = 0; i < stages_.size(); ++i) {
     State::Stage& stage = state.stages[i];
@@ -173,17 +183,19 @@ void SeanetEncoder::Step(State& state, const float* samples, size_t num_samples,
       Rows& input = state.stages[i - 1].output;
       const size_t rows = PieceRows(input.channels());
       for (size_t begin = 0; begin < input.size(); begin += rows) {
-        StepStage(stages_[i], stage, input.row(begin), std::min(rows, input.size() - begin), pool);
+        StepStage(stages_[i], stage, input.row(begin), std::min(rows, input.size() - begin),
+                  state.scratch, pool);
       }
     }
     if (is_end) {
       const size_t num_final = stages_[i].downsample.NumFinalOutputs(stage.downsample);
-      stages_[i].downsample.Finish(stage.downsample, stage.output.Append(num_final), pool);
+      stages_[i].downsample.Finish(stage.downsample, stage.output.Append(num_final),
+                                   state.scratch.windows, pool);
     }
   }
   const Rows& x = state.stages.back().output;
-  last_.Step(state.last, x.data(), x.size(), y.Append(last_.NumOutputs(state.last, x.size())),
-             pool);
+  last_.Step(Only(state.last), x.data(), x.size(), y.Append(last_.NumOutputs(state.last, x.size())),
+             state.scratch.windows, pool);
 }
 
 SeanetDecoder::SeanetDecoder(checkpoint::WeightLoader& loader, const std::string& prefix,
@@ -215,34 +227,64 @@ SeanetDecoder::SeanetDecoder(checkpoint::WeightLoader& loader, const std::string
 }
 
 SeanetDecoder::State::State(const SeanetDecoder& decoder)
-    : first(decoder.first_), last(decoder.last_), piece(decoder.last_.shape().in_channels) {
+    : first(decoder.first_), last(decoder.last_) {
   for (const SeanetDecoder::Stage& stage : decoder.stages_) {
-    stages.push_back({ConvTranspose1d::State(stage.upsample), StatesOf(stage.blocks),
-                      Rows(stage.upsample.shape().in_channels)});
+    stages.push_back({ConvTranspose1d::State(stage.upsample), StatesOf(stage.blocks)});
   }
 }
 
-void SeanetDecoder::Step(State& state, const float* x, size_t num_rows, float* samples,
-                         ThreadPool& pool) const {
-  for (State::Stage& stage : state.stages) stage.input.Clear();
-  first_.Step(state.first, x, num_rows, state.stages[0].input.Append(num_rows), pool);
+SeanetDecoder::Scratch::Scratch(const SeanetDecoder& decoder)
+    : piece(decoder.last_.shape().in_channels) {
+  for (const SeanetDecoder::Stage& stage : decoder.stages_) {
+    inputs.emplace_back(stage.upsample.shape().in_channels);
+  }
+}
+
+// y [streams, num_rows * the stage's ratio, channels / 2] of x [streams, num_rows, channels].
+void SeanetDecoder::StepStage(size_t stage, Streams<State> streams, const float* x, size_t num_rows,
+                              float* y, Scratch& scratch, ThreadPool& pool) const {
+  const ConvTranspose1d& upsample = stages_[stage].upsample;
+  const auto states = PartsOf(
+      streams, [&](State & s) -> auto& { return s.stages[stage].upsample; });
+  upsample.Step(states, x, num_rows, y, scratch.block.windows, pool);
+  for (size_t j = 0; j < stages_[stage].blocks.size(); ++j) {
+    const auto blocks = PartsOf(
+        streams, [&](State & s) -> auto& { return s.stages[stage].blocks[j]; });
+    stages_[stage].blocks[j].Step(blocks, y, num_rows * upsample.shape().stride, scratch.block,
+                                  pool);
+  }
+}
+
+void SeanetDecoder::Step(Streams<State> streams, const float* x, size_t num_rows, float* samples,
+                         Scratch& scratch, ThreadPool& pool) const {
+  if (num_rows == 0 || streams.empty()) return;
+  for (Rows& input : scratch.inputs) input.Clear();
+  const auto first = PartsOf(
+      streams, [](State & s) -> auto& { return s.first; });
+  first_.Step(first, x, num_rows, scratch.inputs[0].Append(streams.size() * num_rows),
+              scratch.block.windows, pool);
   for (size_t i = 0; i < stages_.size(); ++i) {
     const bool is_last = i + 1 == stages_.size();
-    Rows& input = state.stages[i].input;
-    Rows& output = is_last ? state.piece : state.stages[i + 1].input;
-    const size_t rows = PieceRows(input.channels());
-    for (size_t begin = 0; begin < input.size(); begin += rows) {
-      const size_t n = std::min(rows, input.size() - begin);
+    Rows& input = scratch.inputs[i];
+    Rows& output = is_last ? scratch.piece : scratch.inputs[i + 1];
+    const size_t stream_rows = input.size() / streams.size();
+    // A piece is some rows of a stream, or several streams' rows.
+    const size_t piece_rows = std::min(PieceRows(input.channels()), stream_rows);
+    const size_t group = PieceRows(input.channels()) / piece_rows;
+    for (size_t begin = 0; begin < streams.size() * stream_rows;) {
+      const size_t s = begin / stream_rows;
+      const Streams<State> some = streams.subspan(s, std::min(group, streams.size() - s));
+      const size_t n = std::min(piece_rows, stream_rows - begin % stream_rows);
       const size_t num_outputs = n * stages_[i].upsample.shape().stride;
       if (is_last) output.Clear();  // handed to the last layer at once, never held as a whole
-      float* y = output.Append(num_outputs);
-      stages_[i].upsample.Step(state.stages[i].upsample, input.row(begin), n, y, pool);
-      for (size_t j = 0; j < stages_[i].blocks.size(); ++j) {
-        stages_[i].blocks[j].Step(state.stages[i].blocks[j], y, num_outputs, pool);
-      }
+      float* y = output.Append(some.size() * num_outputs);
+      StepStage(i, some, input.row(begin), n, y, scratch, pool);
+      begin += some.size() * n;
       if (!is_last) continue;
-      last_.Step(state.last, y, num_outputs, samples, pool);
-      samples += num_outputs;
+      const auto last = PartsOf(
+          some, [](State & state) -> auto& { return state.last; });
+      last_.Step(last, y, num_outputs, samples, scratch.block.windows, pool);
+      samples += some.size() * num_outputs;
     }
   }
 }

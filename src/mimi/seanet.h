@@ -27,11 +27,16 @@ class ResnetBlock {
     explicit State(const ResnetBlock& block);
     Conv1d::State squeeze, expand;
     std::optional<Conv1d::State> shortcut;
-    Rows hidden, residual;  ///< scratch
+  };
+  /// Buffers of any block, kept between calls.
+  struct Scratch {
+    std::vector<float> hidden, residual;
+    ConvScratch windows;
   };
 
-  /// Replaces x [num_rows, channels].
-  void Step(State& state, float* x, size_t num_rows, ThreadPool& pool) const;
+  /// Replaces x [streams, num_rows, channels].
+  void Step(Streams<State> streams, float* x, size_t num_rows, Scratch& scratch,
+            ThreadPool& pool) const;
 
  private:
   Conv1d squeeze_, expand_;
@@ -54,6 +59,7 @@ class SeanetEncoder {
     };
     std::vector<Stage> stages;
     Rows piece;  ///< scratch: output of the first layer
+    ResnetBlock::Scratch scratch;
   };
 
   /// Appends to y the hidden states that num_samples more samples complete; `is_end`: and those
@@ -67,7 +73,7 @@ class SeanetEncoder {
     Conv1d downsample;  ///< doubles the channels
   };
   void StepStage(const Stage& stage, State::Stage& state, float* x, size_t num_rows,
-                 ThreadPool& pool) const;
+                 ResnetBlock::Scratch& scratch, ThreadPool& pool) const;
 
   Conv1d first_;
   std::vector<Stage> stages_;
@@ -86,18 +92,27 @@ class SeanetDecoder {
     struct Stage {
       ConvTranspose1d::State upsample;
       std::vector<ResnetBlock::State> blocks;
-      Rows input;  ///< of the step under way
     };
     std::vector<Stage> stages;
-    Rows piece;  ///< scratch: input of the last layer
+  };
+  /// Buffers, kept between calls.
+  struct Scratch {
+    explicit Scratch(const SeanetDecoder& decoder);
+    std::vector<Rows> inputs;  ///< of the stages
+    Rows piece;                ///< input of the last layer
+    ResnetBlock::Scratch block;
   };
 
   size_t samples_per_row() const { return samples_per_row_; }
 
-  /// Writes samples [num_rows * samples_per_row()] of x [num_rows, hidden_size].
-  void Step(State& state, const float* x, size_t num_rows, float* samples, ThreadPool& pool) const;
+  /// Writes samples [streams, num_rows * samples_per_row()] of x [streams, num_rows, hidden_size].
+  void Step(Streams<State> streams, const float* x, size_t num_rows, float* samples,
+            Scratch& scratch, ThreadPool& pool) const;
 
  private:
+  void StepStage(size_t stage, Streams<State> streams, const float* x, size_t num_rows, float* y,
+                 Scratch& scratch, ThreadPool& pool) const;
+
   struct Stage {
     ConvTranspose1d upsample;  ///< halves the channels
     std::vector<ResnetBlock> blocks;

@@ -73,116 +73,144 @@ Transformer::Transformer(checkpoint::WeightLoader& loader, const std::string& pr
   }
 }
 
-Transformer::State::State(const Transformer& transformer)
-    : norm(transformer.hidden_size_),
-      query(transformer.shape_.num_heads * transformer.shape_.head_dim),
-      hidden(std::max(transformer.intermediate_size_, query.channels())),
-      output(transformer.hidden_size_),
-      angles(transformer.shape_.head_dim) {
+Transformer::State::State(const Transformer& transformer) {
   const size_t channels = transformer.shape_.kv_stride;
   for (size_t i = 0; i < transformer.layers_.size(); ++i) {
     layers.push_back({SlidingRows(channels), SlidingRows(channels)});
   }
 }
 
-// Cosines, then sines, of each new position: [num_rows, 2, head_dim / 2].
-void Transformer::Angles(State& state, size_t num_rows) const {
-  for (size_t r = 0; r < num_rows; ++r) {
-    float* cos = state.angles.row(r);
-    kernels::RopeAngles(inverse_frequencies_, static_cast<int64_t>(state.position + r), cos,
-                        cos + shape_.head_dim / 2);
+Transformer::Scratch::Scratch(const Transformer& transformer)
+    : norm(transformer.hidden_size_),
+      query(transformer.shape_.num_heads * transformer.shape_.head_dim),
+      key(transformer.shape_.kv_stride),
+      value(transformer.shape_.kv_stride),
+      hidden(std::max(transformer.intermediate_size_, query.channels())),
+      output(transformer.hidden_size_),
+      angles(transformer.shape_.head_dim) {}
+
+// Cosines, then sines, of each new position: [streams, num_rows, 2, head_dim / 2].
+void Transformer::Angles(Streams<State> streams, size_t num_rows, Scratch& scratch) const {
+  size_t row = 0;
+  for (const State* stream : streams) {
+    for (size_t r = 0; r < num_rows; ++r, ++row) {
+      float* cos = scratch.angles.row(row);
+      kernels::RopeAngles(inverse_frequencies_, static_cast<int64_t>(stream->position + r), cos,
+                          cos + shape_.head_dim / 2);
+    }
   }
 }
 
-// state.norm = LayerNorm(x).
-void Transformer::Normalize(const Norm& norm, const float* x, size_t num_rows, State& state,
+// scratch.norm = LayerNorm(x).
+void Transformer::Normalize(const Norm& norm, const float* x, Scratch& scratch,
                             ThreadPool& pool) const {
-  ForRowBlocks(num_rows, hidden_size_, pool, [&](size_t first, size_t count) {
+  ForRowBlocks(scratch.norm.size(), hidden_size_, pool, [&](size_t first, size_t count) {
     for (size_t r = first; r < first + count; ++r) {
       kernels::LayerNorm(x + r * hidden_size_, norm.weight.data(), norm.bias.data(), norm_eps_,
-                         state.norm.row(r), hidden_size_);
+                         scratch.norm.row(r), hidden_size_);
     }
   });
 }
 
-// x += scale * state.output.
-void Transformer::AddScaled(std::span<const float> scale, const State& state, float* x,
-                            size_t num_rows, ThreadPool& pool) const {
-  ForRowBlocks(num_rows, hidden_size_, pool, [&](size_t first, size_t count) {
+// x += scale * scratch.output.
+void Transformer::AddScaled(std::span<const float> scale, const Scratch& scratch, float* x,
+                            ThreadPool& pool) const {
+  ForRowBlocks(scratch.output.size(), hidden_size_, pool, [&](size_t first, size_t count) {
     for (size_t r = first; r < first + count; ++r) {
-      kernels::AddScaled(state.output.row(r), scale.data(), x + r * hidden_size_, hidden_size_);
+      kernels::AddScaled(scratch.output.row(r), scale.data(), x + r * hidden_size_, hidden_size_);
     }
   });
 }
 
-// state.output = attention of state.norm.
-void Transformer::Attend(const Layer& layer, State::Cache& cache, State& state, size_t num_rows,
-                         ThreadPool& pool) const {
-  const size_t query_stride = state.query.channels();
-  const size_t kv_stride = shape_.kv_stride;
-  const size_t num_kept = std::min(state.position, window_ - 1);
-  float* keys = cache.keys.Append(num_kept, num_rows);
-  float* values = cache.values.Append(num_kept, num_rows);
-  const kernels::Product products[] = {
-      {layer.query.weight, OrNull(layer.query.bias), state.query.data(), query_stride},
-      {layer.key.weight, OrNull(layer.key.bias), keys, kv_stride},
-      {layer.value.weight, OrNull(layer.value.bias), values, kv_stride}};
-  kernels::MatMul({state.norm.data(), num_rows, hidden_size_}, products, pool);
+void Transformer::Rotate(size_t row, Scratch& scratch) const {
+  const float* cos = scratch.angles.row(row);
+  const float* sin = cos + shape_.head_dim / 2;
+  for (size_t h = 0; h < shape_.num_heads; ++h) {
+    kernels::Rope(scratch.query.row(row) + h * shape_.head_dim, cos, sin, shape_.head_dim);
+  }
+  for (size_t h = 0; h < shape_.num_kv_heads; ++h) {
+    kernels::Rope(scratch.key.row(row) + h * shape_.head_dim, cos, sin, shape_.head_dim);
+  }
+}
 
-  const size_t head_dim = shape_.head_dim;
+// Moves a stream's new keys and values to its cache, and says what each of its rows sees.
+void Transformer::Remember(size_t layer, State& state, size_t first_row, size_t num_rows,
+                           Scratch& scratch) const {
+  State::Cache& cache = state.layers[layer];
+  const size_t num_kept = std::min(state.position, window_ - 1);
+  const size_t num_floats = num_rows * shape_.kv_stride;
+  std::copy_n(scratch.key.row(first_row), num_floats, cache.keys.Append(num_kept, num_rows));
+  std::copy_n(scratch.value.row(first_row), num_floats, cache.values.Append(num_kept, num_rows));
   for (size_t r = 0; r < num_rows; ++r) {
-    const float* cos = state.angles.row(r);
-    const float* sin = cos + head_dim / 2;
-    for (size_t h = 0; h < shape_.num_heads; ++h) {
-      kernels::Rope(state.query.row(r) + h * head_dim, cos, sin, head_dim);
-    }
-    for (size_t h = 0; h < shape_.num_kv_heads; ++h) {
-      kernels::Rope(keys + r * kv_stride + h * head_dim, cos, sin, head_dim);
-    }
     const size_t num_visible = std::min(state.position + r + 1, window_);
     const size_t oldest = num_rows - 1 - r + num_visible - 1;
-    state.attention[r] = {.query = state.query.row(r),
-                          .keys = cache.keys.FromEnd(oldest),
-                          .values = cache.values.FromEnd(oldest),
-                          .num_keys = num_visible,
-                          .output = state.hidden.data() + r * query_stride};
+    const size_t row = first_row + r;
+    scratch.attention[row] = {.query = scratch.query.row(row),
+                              .keys = cache.keys.FromEnd(oldest),
+                              .values = cache.values.FromEnd(oldest),
+                              .num_keys = num_visible,
+                              .output = scratch.hidden.data() + row * scratch.query.channels()};
   }
-  kernels::Attention(std::span(state.attention).first(num_rows), shape_, pool);
-  const kernels::Product output{layer.output.weight, OrNull(layer.output.bias), state.output.data(),
-                                hidden_size_};
-  kernels::MatMul({state.hidden.data(), num_rows, query_stride}, output, pool);
 }
 
-// state.output = fc2(gelu(fc1(state.norm))).
-void Transformer::Mlp(const Layer& layer, State& state, size_t num_rows, ThreadPool& pool) const {
-  float* hidden = state.hidden.data();
+// scratch.output = attention of scratch.norm.
+void Transformer::Attend(size_t layer, Streams<State> streams, size_t num_rows, Scratch& scratch,
+                         ThreadPool& pool) const {
+  const Linear& query = layers_[layer].query;
+  const Linear& key = layers_[layer].key;
+  const Linear& value = layers_[layer].value;
+  const size_t query_stride = scratch.query.channels();
+  const size_t all_rows = streams.size() * num_rows;
+  const kernels::Product products[] = {
+      {query.weight, OrNull(query.bias), scratch.query.data(), query_stride},
+      {key.weight, OrNull(key.bias), scratch.key.data(), shape_.kv_stride},
+      {value.weight, OrNull(value.bias), scratch.value.data(), shape_.kv_stride}};
+  kernels::MatMul({scratch.norm.data(), all_rows, hidden_size_}, products, pool);
+  for (size_t row = 0; row < all_rows; ++row) Rotate(row, scratch);
+  for (size_t s = 0; s < streams.size(); ++s) {
+    Remember(layer, *streams[s], s * num_rows, num_rows, scratch);
+  }
+  kernels::Attention(std::span(scratch.attention).first(all_rows), shape_, pool);
+  const Linear& output = layers_[layer].output;
+  const kernels::Product product{output.weight, OrNull(output.bias), scratch.output.data(),
+                                 hidden_size_};
+  kernels::MatMul({scratch.hidden.data(), all_rows, query_stride}, product, pool);
+}
+
+// scratch.output = fc2(gelu(fc1(scratch.norm))).
+void Transformer::Mlp(const Layer& layer, Scratch& scratch, ThreadPool& pool) const {
+  float* hidden = scratch.hidden.data();
+  const size_t num_rows = scratch.norm.size();
   const kernels::Product up{layer.fc1, nullptr, hidden, intermediate_size_};
-  kernels::MatMul({state.norm.data(), num_rows, hidden_size_}, up, pool);
+  kernels::MatMul({scratch.norm.data(), num_rows, hidden_size_}, up, pool);
   ForRowBlocks(num_rows, intermediate_size_, pool, [&](size_t first, size_t count) {
     kernels::Gelu(hidden + first * intermediate_size_, count * intermediate_size_);
   });
-  const kernels::Product down{layer.fc2, nullptr, state.output.data(), hidden_size_};
+  const kernels::Product down{layer.fc2, nullptr, scratch.output.data(), hidden_size_};
   kernels::MatMul({hidden, num_rows, intermediate_size_}, down, pool);
 }
 
-void Transformer::Step(State& state, float* x, size_t num_rows, ThreadPool& pool) const {
-  if (num_rows == 0) return;
-  for (Rows* rows : {&state.norm, &state.query, &state.hidden, &state.output, &state.angles}) {
+void Transformer::Step(Streams<State> streams, float* x, size_t num_rows, Scratch& scratch,
+                       ThreadPool& pool) const {
+  const size_t all_rows = streams.size() * num_rows;
+  if (all_rows == 0) return;
+  for (Rows* rows : {&scratch.norm, &scratch.query, &scratch.key, &scratch.value, &scratch.hidden,
+                     &scratch.output, &scratch.angles}) {
     rows->Clear();
-    rows->Append(num_rows);
+    rows->Append(all_rows);
   }
-  if (state.attention.size() < num_rows) state.attention.resize(num_rows);
-  Angles(state, num_rows);
+  if (scratch.attention.size() < all_rows) scratch.attention.resize(all_rows);
+  Angles(streams, num_rows, scratch);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    Normalize(layer.input_norm, x, num_rows, state, pool);
-    Attend(layer, state.layers[i], state, num_rows, pool);
-    AddScaled(layer.attention_scale, state, x, num_rows, pool);
-    Normalize(layer.post_attention_norm, x, num_rows, state, pool);
-    Mlp(layer, state, num_rows, pool);
-    AddScaled(layer.mlp_scale, state, x, num_rows, pool);
+    Normalize(layer.input_norm, x, scratch, pool);
+    Attend(i, streams, num_rows, scratch, pool);
+    AddScaled(layer.attention_scale, scratch, x, pool);
+    Normalize(layer.post_attention_norm, x, scratch, pool);
+    Mlp(layer, scratch, pool);
+    AddScaled(layer.mlp_scale, scratch, x, pool);
   }
-  state.position += num_rows;
+  for (State* stream : streams) stream->position += num_rows;
 }
 
 }  // namespace csm::mimi

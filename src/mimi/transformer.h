@@ -50,12 +50,17 @@ class Transformer {
       SlidingRows keys, values;
     };
     std::vector<Cache> layers;
-    Rows norm, query, hidden, output, angles;  ///< scratch
+  };
+  /// Buffers, kept between calls.
+  struct Scratch {
+    explicit Scratch(const Transformer& transformer);
+    Rows norm, query, key, value, hidden, output, angles;
     std::vector<kernels::AttentionRow> attention;
   };
 
-  /// Replaces x [num_rows, hidden_size], the rows that follow those of earlier calls.
-  void Step(State& state, float* x, size_t num_rows, ThreadPool& pool) const;
+  /// Replaces x [streams, num_rows, hidden_size], the rows that follow those of earlier calls.
+  void Step(Streams<State> streams, float* x, size_t num_rows, Scratch& scratch,
+            ThreadPool& pool) const;
 
  private:
   struct Norm {
@@ -72,14 +77,17 @@ class Transformer {
     std::span<const float> attention_scale, mlp_scale;
   };
 
-  void Angles(State& state, size_t num_rows) const;
-  void Normalize(const Norm& norm, const float* x, size_t num_rows, State& state,
+  // Of these, all but those that take streams know rows alone.
+  void Angles(Streams<State> streams, size_t num_rows, Scratch& scratch) const;
+  void Normalize(const Norm& norm, const float* x, Scratch& scratch, ThreadPool& pool) const;
+  void AddScaled(std::span<const float> scale, const Scratch& scratch, float* x,
                  ThreadPool& pool) const;
-  void AddScaled(std::span<const float> scale, const State& state, float* x, size_t num_rows,
-                 ThreadPool& pool) const;
-  void Attend(const Layer& layer, State::Cache& cache, State& state, size_t num_rows,
+  void Attend(size_t layer, Streams<State> streams, size_t num_rows, Scratch& scratch,
               ThreadPool& pool) const;
-  void Mlp(const Layer& layer, State& state, size_t num_rows, ThreadPool& pool) const;
+  void Remember(size_t layer, State& state, size_t first_row, size_t num_rows,
+                Scratch& scratch) const;
+  void Rotate(size_t row, Scratch& scratch) const;
+  void Mlp(const Layer& layer, Scratch& scratch, ThreadPool& pool) const;
 
   size_t hidden_size_, intermediate_size_, window_;
   float norm_eps_;

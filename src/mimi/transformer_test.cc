@@ -167,7 +167,8 @@ TEST(TransformerTest, EqualsPlainLoopsFarBeyondTheWindow) {
 
   ThreadPool pool(2);
   Transformer::State state(transformer);
-  transformer.Step(state, x.data(), kLength, pool);
+  Transformer::Scratch scratch(transformer);
+  transformer.Step(Only(state), x.data(), kLength, scratch, pool);
   EXPECT_THAT(x, Pointwise(FloatNear(1e-4F), expected));
 }
 
@@ -182,7 +183,8 @@ TEST(TransformerTest, PiecesGiveTheBitsOfTheWhole) {
   ThreadPool pool(2);
   std::vector<float> whole = x;
   Transformer::State whole_state(transformer);
-  transformer.Step(whole_state, whole.data(), kLength, pool);
+  Transformer::Scratch scratch(transformer);
+  transformer.Step(Only(whole_state), whole.data(), kLength, scratch, pool);
 
   std::mt19937 random(5);
   for (const size_t largest : {1, 3, 11, 60}) {
@@ -190,7 +192,7 @@ TEST(TransformerTest, PiecesGiveTheBitsOfTheWhole) {
     Transformer::State state(transformer);
     for (size_t t = 0; t < kLength;) {
       const size_t n = std::min<size_t>(1 + random() % largest, kLength - t);
-      transformer.Step(state, pieces.data() + t * hidden, n, pool);
+      transformer.Step(Only(state), pieces.data() + t * hidden, n, scratch, pool);
       t += n;
     }
     EXPECT_EQ(pieces, whole) << "pieces of up to " << largest;

@@ -18,11 +18,12 @@ class DeviceDecoder final : public engine::FrameDecoder {
   DeviceDecoder(std::unique_ptr<MimiProgram> program, GiveBack give_back);
   ~DeviceDecoder() override;
 
-  void Decode(std::span<const engine::Sequence* const> sequences, const Sink& sink) override;
+  void Decode(std::span<const Frames> sequences, const Sink& sink) override;
+  int64_t MostFrames() const override { return 1; }           // a recording's shape does not change
   void End(const engine::Sequence& /*sequence*/) override {}  // its row computes along
 
  private:
-  void Step(std::span<const engine::Sequence* const> sequences);
+  void Step(std::span<const Frames> sequences);
 
   std::unique_ptr<MimiProgram> program_;
   GiveBack give_back_;
