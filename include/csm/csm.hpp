@@ -757,6 +757,7 @@ struct GenerateTimes {
   double backbone = 0;       ///< its steps, one a frame
   double depth_decoder = 0;  ///< its passes, without the heads
   double heads = 0;          ///< logits of all codebooks, lm_head included
+  double codec = 0;          ///< frames to audio
 };
 
 /// One entry per returned sequence: row 0's num_return_sequences first, then row 1's, …

@@ -9,6 +9,7 @@
 #include "checkpoint/gguf.h"
 #include "checkpoint/gguf_types.h"
 #include "checkpoint/json_file.h"
+#include "checkpoint/model_card.h"
 #include "checkpoint/tensor_values.h"
 #include "kernels/elementwise.h"
 #include "kernels/packed.h"
@@ -144,19 +145,34 @@ std::string ModelName(const std::filesystem::path& dir) {
   return std::filesystem::canonical(dir, error).filename().string();
 }
 
-std::vector<std::pair<std::string, std::string>> Metadata(const CsmCheckpoint& checkpoint,
-                                                          DType dtype) {
-  std::vector<std::pair<std::string, std::string>> strings = {
+using Strings = std::vector<std::pair<std::string, std::string>>;
+
+// GGUF's keys of a licence, from the model card.
+void AddLicence(const std::filesystem::path& dir, Strings& strings) {
+  const std::filesystem::path card = dir / "README.md";
+  if (!ModelFileExists(card)) return;
+  const std::string text = ReadModelFile(card);
+  for (const auto& [gguf_key, card_key] : {std::pair{"general.license", "license"},
+                                           {"general.license.name", "license_name"},
+                                           {"general.license.link", "license_link"}}) {
+    if (const auto value = CardValue(text, card_key)) strings.emplace_back(gguf_key, *value);
+  }
+}
+
+Strings Metadata(const CsmCheckpoint& checkpoint, DType dtype) {
+  Strings strings = {
       {"general.architecture", "csm"},          {"general.name", ModelName(checkpoint.dir)},
       {"general.quantized_by", "csm quantize"}, {"csm.matrix_type", GgufTypeOf(dtype).name},
       {kGgufHeadLayoutKey, kGgufHeadLayout},
   };
   for (const char* name :
        {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "processor_config.json", "preprocessor_config.json", "LICENSE", "LICENSE.txt"}) {
+        "processor_config.json", "preprocessor_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md",
+        "NOTICE", "NOTICE.txt"}) {
     const std::filesystem::path file = checkpoint.dir / name;
     if (ModelFileExists(file)) strings.emplace_back(GgufKeyOf(name), ReadModelFile(file));
   }
+  AddLicence(checkpoint.dir, strings);
   return strings;
 }
 
@@ -181,9 +197,12 @@ std::vector<QuantizedTensor> QuantizeCheckpoint(
       converter.WriteTo(sink, [&](int64_t bytes) { progress(done += bytes, total); });
       results[i].relative_error = converter.relative_error();
     };
-    results[i] = {source.tensor->name, source.dtype,
+    results[i] = {source.tensor->name,
+                  source.dtype,
                   static_cast<int64_t>(NumElements(*source.tensor)),
-                  static_cast<int64_t>(source.num_bytes()), source.stays_wide};
+                  static_cast<int64_t>(source.num_bytes()),
+                  static_cast<int64_t>(source.cols()),
+                  source.stays_wide};
     tensors.push_back({source.tensor->name, source.shape, source.dtype, source.num_bytes(), write});
   }
   WriteGguf(output, Metadata(checkpoint, dtype), tensors);

@@ -19,6 +19,7 @@ struct QuantizedTensor {
   DType dtype;
   int64_t num_weights = 0;
   int64_t num_bytes = 0;
+  int64_t row_length = 0;
   bool stays_wide = false;    ///< a matrix whose rows do not divide into blocks
   double relative_error = 0;  ///< |w' - w| / |w|, Euclidean; 0: as it was
 };

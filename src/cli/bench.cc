@@ -33,14 +33,32 @@ constexpr const char* kFooter =
 limit_share compares with the time that reading bytes_per_frame from memory would take; it can pass
 1, since what fits the last cache is read from there.)";
 
+constexpr const char* kPublished = "csm-1b";
+
 struct BenchOptions {
   ModelOptions model;
-  std::string geometry;
+  std::string geometry = kPublished;
   std::string type;
   std::string json;
   bool quick = false;
   std::vector<std::string> only;  ///< names of parts; empty: all
 
+  /// Of made-up weights.
+  CsmConfig Geometry() const {
+    if (geometry == kPublished) return CsmConfig();  // whose defaults are csm-1b's
+    if (!std::filesystem::exists(geometry)) {
+      throw UsageError(
+          fmt::format("--geometry is {}; it should be {}, or a folder with a config.json", geometry,
+                      kPublished));
+    }
+    return CsmConfig::from_pretrained(geometry);
+  }
+  /// "csm-1b", or the folder's name, which may end with a slash.
+  std::string ModelName() const {
+    const std::filesystem::path dir =
+        model.IsGiven() ? model.Dir() : std::filesystem::path(geometry);
+    return (dir / "").parent_path().filename().string();
+  }
   bool Wants(const std::string& part) const {
     if (quick) return part == "frame";
     return only.empty() || std::find(only.begin(), only.end(), part) != only.end();
@@ -53,7 +71,7 @@ CsmForConditionalGeneration Load(const BenchOptions& options, LoadOptions load) 
     return CsmForConditionalGeneration::from_pretrained(options.model.Dir(), load);
   }
   if (!load.dtype) load.dtype = DType::kBF16;
-  return engine::LoadModel(checkpoint::MakeSyntheticCheckpoint(CsmConfig()), load);  // csm-1b's
+  return engine::LoadModel(checkpoint::MakeSyntheticCheckpoint(options.Geometry()), load);
 }
 
 // The model that is measured, and what bounds it here.
@@ -98,15 +116,12 @@ double MeasureReadBandwidth(const Subject& subject) {
 }
 
 Json Header(const Subject& subject, const BenchOptions& options, std::string_view int8_kernel) {
-  const bool is_made_up = !options.model.IsGiven();
-  // Both end with a slash, as the user's path may.
-  const std::filesystem::path dir = is_made_up ? "csm-1b/" : options.model.Dir() / "";
   const bool is_device = DeviceOf(subject.model) != nullptr;
   return {{"machine", subject.machine},
           {"device", options.model.Device()},
           {"threads", subject.pool.num_threads()},
-          {"model", dir.parent_path().filename().string()},
-          {"made_up_weights", is_made_up},
+          {"model", options.ModelName()},
+          {"made_up_weights", !options.model.IsGiven()},
           {"type", subject.type},
           {"precision", is_device ? subject.type : engine::PrecisionName(subject.model.impl())},
           {"instruction_set", kernels::InstructionSet()},
@@ -129,28 +144,29 @@ engine::FrameTest ShortPrompt(const Subject& subject) {
 // Adds the figures of one stream to `json`.
 void Frame(const Subject& subject, Json& json) {
   const auto& model = subject.model;
-  engine::FrameTest test = ShortPrompt(subject);
-  test.with_audio = true;
-  const engine::FrameTimes frame = engine::TimeFrames(model, test);
+  const engine::FrameTest test = ShortPrompt(subject);
+  engine::FrameTimes frame = engine::TimeFrames(model, test);
   // Before the gigabyte that bandwidth is read from.
   const int64_t peak_memory = PeakResidentBytes();
-  const double bandwidth = MeasureReadBandwidth(subject);
+  // Frames and reads in turns, the better of each: a machine that others use changes its mind.
+  double bandwidth = MeasureReadBandwidth(subject);
+  const engine::FrameTimes again = engine::TimeFrames(model, test);
+  if (again.median < frame.median) frame = again;
+  bandwidth = std::max(bandwidth, MeasureReadBandwidth(subject));
   const engine::Work work =
       engine::FrameWork(model, /*batch=*/1, test.prompt + frame.num_frames / 2);
   const double limit_share = work.bytes / bandwidth * 1e3 / frame.median;
   const double rtf = frame.median * model.config().codec_config.frame_rate / 1000;
-  Say("frame: {:.1f} ms (RTF {:.2f}): backbone {:.1f}, depth decoder {:.1f}, heads {:.1f}; p95 "
-      "{:.1f}",
-      frame.median, rtf, frame.backbone, frame.depth_decoder, frame.heads, frame.p95);
+  Say("frame: {:.1f} ms (RTF {:.2f}): backbone {:.1f}, depth decoder {:.1f}, heads {:.1f}, codec "
+      "{:.1f}; p95 {:.1f}",
+      frame.median, rtf, frame.backbone, frame.depth_decoder, frame.heads, frame.codec, frame.p95);
   Say("{:.2f} GB a frame, memory reads at {:.1f} GB/s: {:.0f} % of the limit", work.bytes / 1e9,
       bandwidth / 1e9, 100 * limit_share);
   Say("first audio after {:.0f} ms; peak memory {:.0f} MB", frame.ttfa,
       static_cast<double>(peak_memory) / 1e6);
-  json["frame_ms"] = {{"median", frame.median},
-                      {"p95", frame.p95},
-                      {"backbone", frame.backbone},
-                      {"depth_decoder", frame.depth_decoder},
-                      {"heads", frame.heads}};
+  json["frame_ms"] = {{"median", frame.median},     {"p95", frame.p95},
+                      {"backbone", frame.backbone}, {"depth_decoder", frame.depth_decoder},
+                      {"heads", frame.heads},       {"codec", frame.codec}};
   json["rtf"] = rtf;
   json["bytes_per_frame"] = static_cast<int64_t>(work.bytes);
   json["mul_adds_per_frame"] = static_cast<int64_t>(work.mul_adds);
@@ -222,12 +238,6 @@ Json Codec(const CsmForConditionalGeneration& model) {
 }
 
 int Run(const BenchOptions& options) {
-  if (!options.geometry.empty() && options.geometry != "csm-1b") {
-    throw UsageError(fmt::format("--geometry is {}; there is csm-1b", options.geometry));
-  }
-  if (!options.geometry.empty() && options.model.IsGiven()) {
-    throw UsageError("--geometry and --model contradict: a model has its own");
-  }
   CheckTextWritable(options.json);
   const LoadOptions load = options.model.Load();
   ThreadPool& pool = load.runtime->impl()->pool;
@@ -256,11 +266,15 @@ void AddBench(CLI::App& app, Action& action) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Measure speed, and the share of the machine's");
   command->footer(kFooter);
-  options->model.AddModelTo(*command)->description(
+  CLI::Option* model = options->model.AddModelTo(*command)->description(
       "Checkpoint folder, GGUF file, or the name of a model in the Hugging\n"
       "Face cache (default: made-up weights)");
-  command->add_option("--geometry", options->geometry, "Made-up weights of this size (default)")
-      ->type_name("csm-1b");
+  command
+      ->add_option("--geometry", options->geometry,
+                   "Size of the made-up weights: csm-1b (default), or a folder with a\n"
+                   "config.json")
+      ->type_name("NAME|DIR")
+      ->excludes(model);
   AddTypeTo(*command, "--type", options->type, {"f32", "f16", "bf16", "q8_0", "q4"},
             "Type of the matrices (default: bf16, or as stored)");
   options->model.AddPrecisionTo(*command);

@@ -69,9 +69,12 @@ void ReportDrift(const std::filesystem::path& original, const std::filesystem::p
 void ReportTensors(const std::vector<checkpoint::QuantizedTensor>& tensors) {
   for (const auto& tensor : tensors) {
     WriteStandardOutput(fmt::format(
-        "{:<80} {:>5.2f} bits {:>12}\n", tensor.name,
+        "{:<80} {:>5.2f} bits {:>12}{}\n", tensor.name,
         8.0 * static_cast<double>(tensor.num_bytes) / static_cast<double>(tensor.num_weights),
-        tensor.relative_error == 0 ? "exact" : Percent(tensor.relative_error)));
+        tensor.relative_error == 0 ? "exact" : Percent(tensor.relative_error),
+        tensor.stays_wide ? fmt::format("  stays 16-bit: rows of {} are not multiples of 32 long",
+                                        tensor.row_length)
+                          : ""));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/clock.h"
 #include "mimi/codec.h"
 
 namespace csm::engine {
@@ -41,6 +42,7 @@ void AudioOutput::Deliver(const Sequence& sequence, std::span<const float> sampl
 
 void AudioOutput::Add(std::span<const Sequence* const> sequences) {
   if (decoder_ == nullptr) return;
+  const auto start = Clock::now();
   // By their number, since streams step together that have as many frames.
   std::map<int64_t, std::vector<FrameDecoder::Frames>> due;
   for (const Sequence* sequence : sequences) {
@@ -59,6 +61,7 @@ void AudioOutput::Add(std::span<const Sequence* const> sequences) {
   for (const Sequence* sequence : sequences) {
     if (sequence->finish_reason) decoder_->End(*sequence);
   }
+  seconds_ += SecondsSince(start);
 }
 
 std::vector<std::vector<float>> AudioOutput::Finish(const std::vector<Sequence>& sequences) {

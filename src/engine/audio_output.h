@@ -28,6 +28,8 @@ class AudioOutput {
   /// Nothing follows; returns the audio of all, empty if it was not asked for.
   std::vector<std::vector<float>> Finish(const std::vector<Sequence>& sequences);
 
+  double seconds() const { return seconds_; }  ///< spent in it so far
+
  private:
   int64_t NumAudible(const Sequence& sequence) const;
   void Deliver(const Sequence& sequence, std::span<const float> samples);
@@ -36,6 +38,7 @@ class AudioOutput {
   const GenerateCallbacks& callbacks_;
   std::unique_ptr<FrameDecoder> decoder_;  ///< null: nobody wants audio
   int64_t frames_at_once_ = 1;
+  double seconds_ = 0;
   std::vector<int64_t> num_decoded_;       ///< frames, by the sequence's index
   std::vector<std::vector<float>> audio_;  ///< the same; empty: not asked for
 };

@@ -164,6 +164,7 @@ CsmGenerateOutput Run(const CsmForConditionalGeneration::Impl& model, const CsmI
   output.seed = options.seed;
   output.times = stepper->times();
   output.audio = audio.Finish(sequences);
+  output.times.codec = audio.seconds();
   for (Sequence& sequence : sequences) {
     output.sequences.push_back(std::move(sequence.codes));
     output.finish_reason.push_back(*sequence.finish_reason);

@@ -187,16 +187,14 @@ FrameTimes TimeFrames(const CsmForConditionalGeneration& model, const FrameTest&
   // On a device, what the first call makes (a recording of a frame) serves the next.
   if (model.impl().device != nullptr) {
     GenerateCallbacks warm_up;
-    if (test.with_audio) warm_up.on_audio = [](int, std::span<const float>) {};
+    warm_up.on_audio = [](int, std::span<const float>) {};
     model.generate(inputs, Greedy(test.most_frames), warm_up);
   }
   FrameTimes times;
   const auto start = Clock::now();
-  if (test.with_audio) {
-    callbacks.on_audio = [&](int, std::span<const float>) {
-      if (times.ttfa == 0) times.ttfa = Milliseconds(start, Clock::now());
-    };
-  }
+  callbacks.on_audio = [&](int, std::span<const float>) {
+    if (times.ttfa == 0) times.ttfa = Milliseconds(start, Clock::now());
+  };
   const CsmGenerateOutput output = model.generate(inputs, Greedy(test.most_frames), callbacks);
   const std::vector<double> frames = Intervals(ends, 1);
   times.num_frames = std::ssize(frames);
@@ -204,6 +202,7 @@ FrameTimes TimeFrames(const CsmForConditionalGeneration& model, const FrameTest&
   times.p95 = Quantile(frames, 0.95);
   const double ms_per_frame = 1000 / static_cast<double>(ends.size());
   times.heads = output.times.heads * ms_per_frame;
+  times.codec = output.times.codec * ms_per_frame;
   times.depth_decoder = output.times.depth_decoder * ms_per_frame;
   times.backbone = output.times.backbone * ms_per_frame;  // one step less than frames
   return times;

@@ -26,21 +26,21 @@ Work PrefillWork(const CsmForConditionalGeneration& model, int64_t positions);
 /// What to speak, and for how long: a median wants many frames, slow models must come to an end.
 struct FrameTest {
   int64_t batch = 1;
-  int64_t prompt = 22;      ///< positions
-  bool with_audio = false;  ///< for `ttfa`
+  int64_t prompt = 22;  ///< positions
   int64_t most_frames = 33;
   int64_t least_frames = 10;  ///< even if they take more than `seconds`
   double seconds = 10;
 };
 
-/// Milliseconds from frame to frame, all sequences together. The first two frames are not in the
-/// median and p95: caches are cold.
+/// Milliseconds from frame to frame with its audio, all sequences together. The first two frames
+/// are not in the median and p95: caches are cold.
 struct FrameTimes {
   double median = 0;
   double p95 = 0;
   double backbone = 0;  ///< means of the parts, as GenerateTimes has them
   double depth_decoder = 0;
   double heads = 0;
+  double codec = 0;
   double ttfa = 0;         ///< from the call of generate() to the first audio
   int64_t num_frames = 0;  ///< that median and p95 are of
 };

@@ -4,7 +4,10 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <span>
 #include <vector>
+
+#include "base/pages.h"
 
 // Highway asks for this order.
 // clang-format off
@@ -120,7 +123,11 @@ std::string ProcessorName() {
 double MeasureReadBandwidth(ThreadPool& pool) {
   constexpr size_t kPart = 256 * 1024;  // floats a task: 1 MiB
   constexpr size_t kParts = 1024;
-  const std::vector<float> data(kPart * kParts, 1.0f);
+  std::vector<float> data;
+  data.reserve(kPart * kParts);
+  // As the weights are: it reads 4 % faster so. Before the pages are there.
+  UseHugePages(std::as_bytes(std::span(data.data(), data.capacity())));
+  data.resize(kPart * kParts, 1.0f);
   const double seconds = BestSeconds(5, [&] {
     pool.ParallelFor(kParts, [&](size_t i) {
       sink = HWY_DYNAMIC_DISPATCH(ReadAll)(data.data() + i * kPart, kPart);

@@ -3,8 +3,7 @@
 //
 //   f32, f16   column by column: 16 weights of one column, then of the next
 //   bf16       two columns at a time, those of a row side by side: widening takes a shift or a
-//   mask,
-//              and it is the order of AVX512-BF16's dot product
+//              mask, and it is the order of AVX512-BF16's dot product
 //   quantized  tiles of 64 columns (two blocks of each row):
 //                32 scales (f16):  16 rows of the first block, 16 of the second
 //                weights, 4 columns x 16 rows per 64 bytes (column fastest), as bytes q + 128:

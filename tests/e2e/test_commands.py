@@ -1,19 +1,62 @@
 """csm info, csm verify, and what Ctrl-C leaves behind."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
 import signal
+import struct
 import time
 import unittest
 
-from harness import BIN, GOLDENS, SHIPPED, TINY, CsmTest, Wav, load_json, not_emulated
+from harness import BIN, GOLDENS, SHIPPED, TINY, CsmTest, Safetensors, Wav, load_json, not_emulated
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 ENDLESS = TINY.parent / "untied-biased"  # greedy, this one never ends by itself
 AUDIO = TINY / "context" / "hello.wav"
 BLOCKING = ["--text", "Hello.", "--greedy", "--max-new-tokens", "400", "--subtype", "FLOAT"]
+
+
+def gguf_strings(path):
+    """The strings of a GGUF file's header that stand before its first value of another type."""
+    data = path.read_bytes()
+    (count,) = struct.unpack_from("<Q", data, 16)
+    strings, at = {}, 24
+
+    def text():
+        nonlocal at
+        (size,) = struct.unpack_from("<Q", data, at)
+        at += 8 + size
+        return data[at - size : at].decode()
+
+    for _ in range(count):
+        key = text()
+        (kind,) = struct.unpack_from("<I", data, at)
+        at += 4
+        if kind != 8:
+            break
+        strings[key] = text()
+    return strings
+
+
+def with_large_vocabulary(folder, rows=1 << 22):
+    """TINY with a sparse table of `rows` text embeddings, all 0: 256 MB that take a while."""
+    shutil.copytree(TINY, folder)
+    config = load_json(folder / "config.json")
+    config["text_vocab_size"] = rows
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = Safetensors(TINY / "model.safetensors")
+    begin, size = len(tensors.body), rows * config["hidden_size"] * 2
+    tensors.header["embed_text_tokens.weight"] = {
+        "dtype": "BF16", "shape": [rows, config["hidden_size"]], "data_offsets": [begin, begin + size],
+    }  # fmt: skip
+    # What was there stays as a tensor that nobody asks for.
+    old = Safetensors(TINY / "model.safetensors").header["embed_text_tokens.weight"]
+    tensors.header["spare.old"] = old
+    tensors.save(folder / "model.safetensors")
+    os.truncate(folder / "model.safetensors", (folder / "model.safetensors").stat().st_size + size)
+    return folder
 
 
 class Info(CsmTest):
@@ -120,6 +163,16 @@ class Interrupt(CsmTest):
                 self.assertIn(b"csm: interrupted", err)
                 self.assertEqual(list(self.out.iterdir()), [])
 
+    def test_quantize_leaves_no_file(self):
+        model = with_large_vocabulary(self.out / "large")
+        output = self.out / "new" / "a.gguf"
+        output.parent.mkdir()
+        process = self.start("quantize", "--model", model, "--type", "q4", "--output", output)
+        self.interrupt_when_ready(process, signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertEqual(list(output.parent.iterdir()), [])
+
     def test_stream_is_valid(self):
         # Nobody reads yet, so the program waits in a write when the pipe is full.
         process = self.start("generate", "--model", ENDLESS, *BLOCKING, "--output", "-")
@@ -160,12 +213,42 @@ class Quantize(CsmTest):
                 ids, _ = self.csm("tokenize", "--model", moved, "--text", "a", "--json")
                 self.assertEqual(ids, self.csm("tokenize", "--model", TINY, "--text", "a", "--json")[0])
 
+    @not_emulated
+    def test_memory_is_bounded(self):
+        model = with_large_vocabulary(self.out / "large")
+        output = self.out / "a.gguf"
+        process = self.start("quantize", "--model", model, "--type", "q8_0", "--output", output)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        _, err = process.communicate()
+        self.assertEqual(process.returncode, 0, err)
+        size = output.stat().st_size
+        self.assertGreater(size, 140e6)
+        self.assertLess(1024 * usage.ru_maxrss, size / 2)
+
     def test_report(self):
         _, out, err = self.quantize("q4", "--report")
         lines = out.decode().splitlines()
         self.assertTrue(any(line.startswith("lm_head.weight") and "4.50 bits" in line for line in lines))
         self.assertRegex(lines[-1], "logits of a sentence: .* error; greedy codes: the first")
         self.assertIn("matrices stay 16-bit", err)
+        stay = [line for line in lines if "stays 16-bit: rows of" in line]
+        self.assertRegex(err, rf"\b{len(stay)} matrices")
+        self.assertTrue(all("16.00 bits" in line for line in stay))
+
+    def test_licence(self):
+        file, _, _ = self.quantize("q8_0")
+        self.assertNotIn(b"general.license", file.read_bytes())
+        model = self.out / "licensed"
+        shutil.copytree(TINY, model)
+        (model / "README.md").write_text("---\nlicense: apache-2.0\nlicense_link: https://a.b/c\n---\n# A\n")
+        (model / "LICENSE.md").write_text("All the terms.")
+        self.csm("quantize", "--model", model, "--type", "q8_0", "--output", file)
+        reader = gguf_strings(file)
+        self.assertEqual(reader["general.license"], "apache-2.0")
+        self.assertEqual(reader["general.license.link"], "https://a.b/c")
+        self.assertNotIn("general.license.name", reader)
+        self.assertIn("All the terms.", reader.values())
 
     def test_what_cannot_be(self):
         file, _, _ = self.quantize("q8_0")
@@ -212,7 +295,17 @@ class Bench(CsmTest):
         self.fails("bench", "--quick", "--only", "codec", status=2)
         self.fails("bench", "--only", "everything", status=2)
         self.fails("bench", "--model", TINY, "--geometry", "csm-1b", status=2)
-        self.fails("bench", "--geometry", "csm-9b", status=2)
+        self.assertIn("csm-1b", self.fails("bench", "--geometry", "csm-9b", status=2))
+        self.fails("bench", "--geometry", self.out, "--quick")  # no config.json
+
+    def test_geometry_of_a_config(self):
+        shutil.copy(TINY / "config.json", self.out)
+        out, err = self.csm("bench", "--geometry", f"{self.out}/", "--quick", "--type", "q4", "--json", "-")
+        figures = json.loads(out)
+        self.assertEqual((figures["model"], figures["made_up_weights"]), (self.out.name, True))
+        stored, _ = self.csm("bench", "--model", TINY, "--quick", "--type", "q4", "--json", "-")
+        self.assertEqual(figures["bytes_per_frame"], json.loads(stored)["bytes_per_frame"])
+        self.assertRegex(err, r"codec \d")
 
 
 if __name__ == "__main__":

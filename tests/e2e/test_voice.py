@@ -215,6 +215,8 @@ class Refusals(VoiceTest):
                 self.assertIn("a.voice", self.fails("voice", "info", self.voice))
         self.voice.write_bytes((TINY / "model.safetensors").read_bytes())
         self.assertIn("is not a voice", self.speak_fails())
+        self.voice.write_bytes(b"GGUF" + bytes(100))
+        self.assertIn("is a GGUF file", self.speak_fails())
         self.voice.unlink()
         self.assertIn("a.voice", self.speak_fails())
         self.fails("voice", "info", self.out)

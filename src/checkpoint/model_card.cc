@@ -1,0 +1,46 @@
+#include "checkpoint/model_card.h"
+
+namespace csm::checkpoint {
+namespace {
+
+constexpr std::string_view kSpaces = " \t\r";
+
+std::string_view Trimmed(std::string_view text) {
+  const size_t first = text.find_first_not_of(kSpaces);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
+}
+
+// Takes the first line off `text`.
+std::string_view TakeLine(std::string_view& text) {
+  const size_t end = text.find('\n');
+  const std::string_view line = text.substr(0, end);
+  text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+  return line;
+}
+
+// A scalar without its quotes, or without the comment behind it.
+std::string_view Scalar(std::string_view value) {
+  if (value.size() >= 2 && (value[0] == '"' || value[0] == '\'')) {
+    const size_t end = value.find(value[0], 1);
+    if (end != std::string_view::npos) return value.substr(1, end - 1);
+  }
+  return Trimmed(value.substr(0, value.find(" #")));
+}
+
+}  // namespace
+
+std::optional<std::string> CardValue(std::string_view card, std::string_view key) {
+  if (Trimmed(TakeLine(card)) != "---") return std::nullopt;
+  while (!card.empty()) {
+    const std::string_view line = TakeLine(card);
+    if (Trimmed(line) == "---") break;
+    if (!line.starts_with(key) || !line.substr(key.size()).starts_with(":")) continue;
+    const std::string_view value = Trimmed(line.substr(key.size() + 1));
+    if (value.empty() || value[0] == '[' || value[0] == '#') return std::nullopt;
+    return std::string(Scalar(value));
+  }
+  return std::nullopt;
+}
+
+}  // namespace csm::checkpoint
