@@ -739,14 +739,16 @@ struct GenerateCallbacks {
   std::function<void(int sequence, std::span<const int32_t> frame)> on_frame;
   /// The next audio of a sequence, frame_size samples a frame, in order and without gap.
   std::function<void(int sequence, std::span<const float> samples)> on_audio;
-  /// After a sequence's first frame, whose audio comes at once, so many may be collected for a call
-  /// of on_audio: one by one they cost most, from 32 on (the most) least.
+  /// After a sequence's first frame, whose audio comes at once, so many are collected before
+  /// on_audio is called (its last ones may be fewer; below 1 means 1): one by one they cost most,
+  /// from 32 on, which is the most that a call has, least. On another device than "cpu" each frame
+  /// has its call.
   int audio_frames = 1;
   /// Changes raw logits [vocab_size] before any warping.
   std::function<void(int sequence, int frame, int codebook, std::span<float> logits)>
       logits_processor;
   /// Asked before each frame, and often while prompts are read; true ends every sequence with
-  /// FinishReason::kCancelled.
+  /// FinishReason::kCancelled. Audio that audio_frames made wait still comes.
   std::function<bool()> is_cancelled;
 };
 

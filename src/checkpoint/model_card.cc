@@ -5,10 +5,14 @@ namespace {
 
 constexpr std::string_view kSpaces = " \t\r";
 
+std::string_view TrimmedRight(std::string_view text) {
+  const size_t last = text.find_last_not_of(kSpaces);
+  return last == std::string_view::npos ? std::string_view() : text.substr(0, last + 1);
+}
+
 std::string_view Trimmed(std::string_view text) {
   const size_t first = text.find_first_not_of(kSpaces);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
+  return first == std::string_view::npos ? std::string_view() : TrimmedRight(text.substr(first));
 }
 
 // Takes the first line off `text`.
@@ -31,14 +35,16 @@ std::string_view Scalar(std::string_view value) {
 }  // namespace
 
 std::optional<std::string> CardValue(std::string_view card, std::string_view key) {
-  if (Trimmed(TakeLine(card)) != "---") return std::nullopt;
+  if (TrimmedRight(TakeLine(card)) != "---") return std::nullopt;
   while (!card.empty()) {
     const std::string_view line = TakeLine(card);
-    if (Trimmed(line) == "---") break;
+    if (TrimmedRight(line) == "---") break;  // an indented one is part of a text
     if (!line.starts_with(key) || !line.substr(key.size()).starts_with(":")) continue;
     const std::string_view value = Trimmed(line.substr(key.size() + 1));
-    if (value.empty() || value[0] == '[' || value[0] == '#') return std::nullopt;
-    return std::string(Scalar(value));
+    constexpr std::string_view kNoScalar = "[{#|>&*!";
+    if (value.empty() || kNoScalar.find(value[0]) != std::string_view::npos) return std::nullopt;
+    const std::string_view scalar = Scalar(value);
+    return scalar.empty() ? std::nullopt : std::optional(std::string(scalar));
   }
   return std::nullopt;
 }

@@ -30,7 +30,7 @@ constexpr const char* kFooter =
   csm bench --model model.gguf --json bench.json
   csm bench --only prefill,codec
 
-limit_share compares with the time that reading bytes_per_frame from memory would take; it can pass
+A frame's time includes its audio. limit_share compares with the time that reading bytes_per_frame from memory would take; it can pass
 1, since what fits the last cache is read from there.)";
 
 constexpr const char* kPublished = "csm-1b";
@@ -46,7 +46,8 @@ struct BenchOptions {
   /// Of made-up weights.
   CsmConfig Geometry() const {
     if (geometry == kPublished) return CsmConfig();  // whose defaults are csm-1b's
-    if (!std::filesystem::exists(geometry)) {
+    std::error_code error;
+    if (!std::filesystem::exists(geometry, error)) {
       throw UsageError(
           fmt::format("--geometry is {}; it should be {}, or a folder with a config.json", geometry,
                       kPublished));
@@ -151,6 +152,7 @@ void Frame(const Subject& subject, Json& json) {
   // Frames and reads in turns, the better of each: a machine that others use changes its mind.
   double bandwidth = MeasureReadBandwidth(subject);
   const engine::FrameTimes again = engine::TimeFrames(model, test);
+  const double ttfa = frame.ttfa;  // of the first call
   if (again.median < frame.median) frame = again;
   bandwidth = std::max(bandwidth, MeasureReadBandwidth(subject));
   const engine::Work work =
@@ -162,7 +164,7 @@ void Frame(const Subject& subject, Json& json) {
       frame.median, rtf, frame.backbone, frame.depth_decoder, frame.heads, frame.codec, frame.p95);
   Say("{:.2f} GB a frame, memory reads at {:.1f} GB/s: {:.0f} % of the limit", work.bytes / 1e9,
       bandwidth / 1e9, 100 * limit_share);
-  Say("first audio after {:.0f} ms; peak memory {:.0f} MB", frame.ttfa,
+  Say("first audio after {:.0f} ms; peak memory {:.0f} MB", ttfa,
       static_cast<double>(peak_memory) / 1e6);
   json["frame_ms"] = {{"median", frame.median},     {"p95", frame.p95},
                       {"backbone", frame.backbone}, {"depth_decoder", frame.depth_decoder},
@@ -172,7 +174,7 @@ void Frame(const Subject& subject, Json& json) {
   json["mul_adds_per_frame"] = static_cast<int64_t>(work.mul_adds);
   json["bandwidth_gb_s"] = bandwidth / 1e9;
   json["limit_share"] = limit_share;
-  json["ttfa_ms"] = frame.ttfa;
+  json["ttfa_ms"] = ttfa;
   json["peak_memory_bytes"] = peak_memory;
 }
 
@@ -189,9 +191,10 @@ Json Batches(const Subject& subject) {
     const double frame_ms = 1000 / subject.model.config().codec_config.frame_rate;
     const double speed = static_cast<double>(batch) * frame_ms / frame.median;
     Say("{:>2} streams: {:.2f} s of audio a second", batch, speed);
-    json[std::to_string(batch)] = {{"audio_s_per_s", speed},    {"frame_ms", frame.median},
-                                   {"p95_frame_ms", frame.p95}, {"frames", frame.num_frames},
-                                   {"mul_adds", work.mul_adds}, {"bytes", work.bytes}};
+    json[std::to_string(batch)] = {{"audio_s_per_s", speed},     {"frame_ms", frame.median},
+                                   {"p95_frame_ms", frame.p95},  {"codec_ms", frame.codec},
+                                   {"frames", frame.num_frames}, {"mul_adds", work.mul_adds},
+                                   {"bytes", work.bytes}};
   }
   return json;
 }

@@ -1,4 +1,6 @@
-// That speaking allocates nothing once it runs. Replaces operator new of this whole test program.
+// That a frame's codes are computed without an allocation of the thread that asks for them, while
+// the KV cache has room. (What a worker of the pool keeps, it allocates at its first task.)
+// Replaces operator new of this whole test program.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

@@ -1,10 +1,10 @@
 #include "engine/audio_output.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "base/clock.h"
-#include "mimi/codec.h"
 
 namespace csm::engine {
 
@@ -15,7 +15,7 @@ AudioOutput::AudioOutput(const CsmForConditionalGeneration::Impl& model,
   if (config.output_audio) audio_.resize(num_sequences);
   if (!config.output_audio && !callbacks.on_audio) return;
   const int64_t wanted =
-      callbacks.on_audio ? callbacks.audio_frames : int64_t{mimi::kFramesPerPiece};
+      callbacks.on_audio ? callbacks.audio_frames : std::numeric_limits<int64_t>::max();
   if (model.device != nullptr) {
     decoder_ = model.device->NewDecoder(static_cast<int64_t>(num_sequences));
   } else {
@@ -48,7 +48,8 @@ void AudioOutput::Add(std::span<const Sequence* const> sequences) {
   for (const Sequence* sequence : sequences) {
     int64_t& num_decoded = num_decoded_[static_cast<size_t>(sequence->index)];
     const int64_t waiting = NumAudible(*sequence) - num_decoded;
-    const bool is_first = num_decoded == 0, is_last = sequence->finish_reason.has_value();
+    const bool is_first = num_decoded == 0 && callbacks_.on_audio;
+    const bool is_last = sequence->finish_reason.has_value();
     if (waiting == 0 || (waiting < frames_at_once_ && !is_first && !is_last)) continue;
     due[waiting].push_back({sequence, num_decoded, waiting});
     num_decoded += waiting;

@@ -14,8 +14,9 @@
 
 namespace csm::engine {
 
-/// Decodes while sequences are spoken: a frame at a time for a listener who waits for it, else
-/// several, which shares each read of the codec's weights among them.
+/// Decodes while sequences are spoken: a frame at a time for a listener who waits for it, or
+/// several, which shares each read of the codec's weights among them; without a listener each
+/// sequence at its end, so that but one at a time has a state of the codec.
 class AudioOutput {
  public:
   /// The references must outlive it.

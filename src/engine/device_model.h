@@ -56,8 +56,11 @@ std::shared_ptr<const DeviceModel> LoadDeviceModel(const checkpoint::CsmCheckpoi
 struct BuildStamp {
   explicit BuildStamp(const char* csm_version) : version(csm_version) {}
   std::string version;
-  size_t sizes[4] = {sizeof(LoadOptions), sizeof(checkpoint::CsmCheckpoint), sizeof(Sequence),
-                     sizeof(GenerationConfig)};
+  int interface = 2;  ///< to be raised with every change of a virtual function that both know
+  size_t sizes[7] = {
+      sizeof(LoadOptions),         sizeof(checkpoint::CsmCheckpoint), sizeof(Sequence),
+      sizeof(GenerationConfig),    sizeof(GenerateCallbacks),         sizeof(GenerateTimes),
+      sizeof(FrameDecoder::Frames)};
   bool operator==(const BuildStamp&) const = default;
 };
 

@@ -3,6 +3,7 @@
 #define CSM_ENGINE_FRAME_DECODER_H_
 
 #include <functional>
+#include <limits>
 #include <map>
 #include <span>
 #include <vector>
@@ -34,7 +35,8 @@ class FrameDecoder {
   };
   /// Called with a sequence's samples [count * frame_size].
   using Sink = std::function<void(const Sequence& sequence, std::span<const float> samples)>;
-  /// Decodes as many frames of each sequence, at most MostFrames(); the earlier ones were decoded.
+  /// Decodes frames of each sequence, `count` of all the same, 1 to MostFrames(); the earlier ones
+  /// were decoded. Codes must be in the codec's range. May call `sink` several times for each.
   virtual void Decode(std::span<const Frames> sequences, const Sink& sink) = 0;
   virtual int64_t MostFrames() const = 0;
   /// The sequence has no more frames.
@@ -47,11 +49,13 @@ class CpuFrameDecoder final : public FrameDecoder {
   explicit CpuFrameDecoder(const MimiModel::Impl& codec) : codec_(codec), decoder_(codec) {}
 
   void Decode(std::span<const Frames> sequences, const Sink& sink) override;
-  int64_t MostFrames() const override { return mimi::kFramesPerPiece; }
+  int64_t MostFrames() const override { return std::numeric_limits<int64_t>::max(); }
   // A stream's window of attention is 16 MB at the published geometry.
   void End(const Sequence& sequence) override { streams_.erase(sequence.index); }
 
  private:
+  void DecodeTogether(std::span<const Frames> sequences, const Sink& sink);
+
   const MimiModel::Impl& codec_;
   mimi::StreamDecoder decoder_;
   std::map<int, mimi::DecoderState> streams_;  // by the sequence's index

@@ -131,6 +131,22 @@ TEST_F(GenerateTest, AudioMayComeSeveralFramesAtATime) {
   }
 }
 
+TEST_F(GenerateTest, AudioThatWaitsComesAtEachSequencesEnd) {
+  const auto config = Sampling(model_, 8);  // of which some sequences end by themselves
+  const auto whole = model_.generate(batch_, config);
+  for (const int at_once : {2, 3, 5}) {
+    std::vector<std::vector<float>> streamed(whole.audio.size());
+    GenerateCallbacks callbacks;
+    callbacks.audio_frames = at_once;
+    callbacks.on_audio = [&](int sequence, std::span<const float> samples) {
+      auto& audio = streamed[static_cast<size_t>(sequence)];
+      audio.insert(audio.end(), samples.begin(), samples.end());
+    };
+    EXPECT_EQ(model_.generate(batch_, config, callbacks).audio, whole.audio);
+    EXPECT_EQ(streamed, whole.audio) << at_once;
+  }
+}
+
 TEST_F(GenerateTest, CancellingLeavesTheAudioOfAllFramesSoFar) {
   const auto config = Sampling(model_, 8);
   const auto whole = model_.generate(batch_, config, NeverEnding(model_));

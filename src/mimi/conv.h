@@ -2,8 +2,9 @@
 //
 // With time-major memory the inputs of one output, [kernel, in_channels], lie in one piece, and
 // those of the next output begin stride * in_channels further on: a convolution is a product whose
-// rows overlap, and nothing is copied but the few inputs that a stream must remember. Only where
-// several streams have a few outputs each are their inputs gathered, to be multiplied together.
+// rows overlap, and nothing is copied but the few inputs that a stream must remember. Inputs are
+// gathered where they do not lie in one piece: with a dilation, and where several streams have a
+// few outputs each, to be multiplied together.
 #ifndef CSM_MIMI_CONV_H_
 #define CSM_MIMI_CONV_H_
 

@@ -9,13 +9,9 @@
 namespace csm::mimi {
 namespace {
 
-// Layers run on pieces of about this many floats, so that what they hand to each other (a few times
-// as much) stays near in cache while enough rows share each read of the weights. Measured at the
-// published geometry on an Ice Lake core (1.25 MB second level): 64 K floats cost 2 % more, 32 K 5
-// %.
-constexpr size_t kPieceFloats = 131072;
-
-size_t PieceRows(size_t channels) { return std::max<size_t>(1, kPieceFloats / channels); }
+size_t PieceRows(size_t channels, size_t piece_floats = kPieceFloats) {
+  return std::max<size_t>(1, piece_floats / channels);
+}
 
 size_t Size(int64_t value) { return static_cast<size_t>(value); }
 
@@ -199,8 +195,9 @@ void SeanetEncoder::Step(State& state, const float* samples, size_t num_samples,
 }
 
 SeanetDecoder::SeanetDecoder(checkpoint::WeightLoader& loader, const std::string& prefix,
-                             const MimiConfig& config)
-    : first_(loader, LayerNames(prefix, config).First(),
+                             const MimiConfig& config, size_t piece_floats)
+    : piece_floats_(piece_floats),
+      first_(loader, LayerNames(prefix, config).First(),
              {.in_channels = Size(config.hidden_size),
               .out_channels = Size(config.num_filters) << config.upsampling_ratios.size(),
               .kernel = Size(config.kernel_size),
@@ -269,8 +266,9 @@ void SeanetDecoder::Step(Streams<State> streams, const float* x, size_t num_rows
     Rows& output = is_last ? scratch.piece : scratch.inputs[i + 1];
     const size_t stream_rows = input.size() / streams.size();
     // A piece is some rows of a stream, or several streams' rows.
-    const size_t piece_rows = std::min(PieceRows(input.channels()), stream_rows);
-    const size_t group = PieceRows(input.channels()) / piece_rows;
+    const size_t most_rows = PieceRows(input.channels(), piece_floats_);
+    const size_t piece_rows = std::min(most_rows, stream_rows);
+    const size_t group = most_rows / piece_rows;
     for (size_t begin = 0; begin < streams.size() * stream_rows;) {
       const size_t s = begin / stream_rows;
       const Streams<State> some = streams.subspan(s, std::min(group, streams.size() - s));

@@ -80,11 +80,17 @@ class SeanetEncoder {
   Conv1d last_;
 };
 
+/// Layers run on pieces of about this many floats, so that what they hand to each other (a few
+/// times as much) stays near in cache while enough rows share each read of the weights. Measured at
+/// the published geometry on an Ice Lake core (1.25 MB second level): 64 K floats cost 2 % more, 32
+/// K 5 %.
+inline constexpr size_t kPieceFloats = 131072;
+
 /// Hidden states [frames, hidden_size] to samples, Π ratios for each.
 class SeanetDecoder {
  public:
   SeanetDecoder(checkpoint::WeightLoader& loader, const std::string& prefix,
-                const MimiConfig& config);
+                const MimiConfig& config, size_t piece_floats = kPieceFloats);
 
   struct State {
     explicit State(const SeanetDecoder& decoder);
@@ -118,6 +124,7 @@ class SeanetDecoder {
     std::vector<ResnetBlock> blocks;
   };
 
+  size_t piece_floats_;
   size_t samples_per_row_ = 1;
   Conv1d first_;
   std::vector<Stage> stages_;

@@ -36,7 +36,8 @@ struct StackRow {
   int64_t position_id;  ///< for RoPE
 };
 
-/// Buffers that a stack computes in, kept between calls so that a step allocates nothing.
+/// Buffers that a stack computes in, kept between calls: a step allocates nothing while the
+/// caches have room.
 struct Scratch {
   std::vector<StackRow> rows;
   std::vector<float> normed, query, key, value, attended, gate, up, cos, sin, low_rank;

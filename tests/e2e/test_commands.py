@@ -19,7 +19,7 @@ BLOCKING = ["--text", "Hello.", "--greedy", "--max-new-tokens", "400", "--subtyp
 
 
 def gguf_strings(path):
-    """The strings of a GGUF file's header that stand before its first value of another type."""
+    """The strings of a GGUF file's header."""
     data = path.read_bytes()
     (count,) = struct.unpack_from("<Q", data, 16)
     strings, at = {}, 24
@@ -34,8 +34,10 @@ def gguf_strings(path):
         key = text()
         (kind,) = struct.unpack_from("<I", data, at)
         at += 4
-        if kind != 8:
-            break
+        if kind == 4:  # uint32
+            at += 4
+            continue
+        assert kind == 8, kind
         strings[key] = text()
     return strings
 
@@ -47,13 +49,18 @@ def with_large_vocabulary(folder, rows=1 << 22):
     config["text_vocab_size"] = rows
     (folder / "config.json").write_text(json.dumps(config))
     tensors = Safetensors(TINY / "model.safetensors")
-    begin, size = len(tensors.body), rows * config["hidden_size"] * 2
+    size = rows * config["hidden_size"] * 2
+    tensors.header.pop("embed_text_tokens.weight")
+    body = bytearray()
+    for name, entry in tensors.header.items():
+        if name != "__metadata__":
+            data = tensors.raw(name)
+            entry["data_offsets"] = [len(body), len(body) + len(data)]
+            body += data
+    tensors.body = body
     tensors.header["embed_text_tokens.weight"] = {
-        "dtype": "BF16", "shape": [rows, config["hidden_size"]], "data_offsets": [begin, begin + size],
+        "dtype": "BF16", "shape": [rows, config["hidden_size"]], "data_offsets": [len(body), len(body) + size],
     }  # fmt: skip
-    # What was there stays as a tensor that nobody asks for.
-    old = Safetensors(TINY / "model.safetensors").header["embed_text_tokens.weight"]
-    tensors.header["spare.old"] = old
     tensors.save(folder / "model.safetensors")
     os.truncate(folder / "model.safetensors", (folder / "model.safetensors").stat().st_size + size)
     return folder

@@ -48,8 +48,8 @@ class HuggingFaceOnDevice:
         """The difference of a long and a short call leaves the frames between."""
         long, short = NUM_WARM_UP + NUM_FRAMES, NUM_WARM_UP
         for frames in (long, short) * RECORDINGS:
-            self._seconds(batch, PROMPT, frames, with_audio=False)
-        seconds = [self._seconds(batch, PROMPT, frames, with_audio=False) for frames in (long, short)]
+            self._seconds(batch, PROMPT, frames, with_audio=True)
+        seconds = [self._seconds(batch, PROMPT, frames, with_audio=True) for frames in (long, short)]
         return 1000 * (seconds[0] - seconds[1]) / NUM_FRAMES
 
     def first_audio_ms(self) -> float:
