@@ -89,6 +89,8 @@ double BestSeconds(int repeats, const F& f) {
   return best;
 }
 
+constexpr size_t kBytesRead = size_t{1} << 30;  // at least, for a bandwidth
+
 std::atomic<float> sink;  // where results go that only keep the work alive
 
 // Multiply-adds per second of all threads; `multiply` does a number of rounds and counts them.
@@ -121,19 +123,35 @@ std::string ProcessorName() {
 }
 
 double MeasureReadBandwidth(ThreadPool& pool) {
-  constexpr size_t kPart = 256 * 1024;  // floats a task: 1 MiB
-  constexpr size_t kParts = 1024;
   std::vector<float> data;
-  data.reserve(kPart * kParts);
+  data.reserve(kBytesRead / sizeof(float));
   // As the weights are: it reads 4 % faster so. Before the pages are there.
   UseHugePages(std::as_bytes(std::span(data.data(), data.capacity())));
-  data.resize(kPart * kParts, 1.0f);
+  data.resize(kBytesRead / sizeof(float), 1.0f);
+  const std::span<const std::byte> whole = std::as_bytes(std::span(data));
+  return MeasureReadBandwidth({&whole, 1}, pool);
+}
+
+double MeasureReadBandwidth(std::span<const std::span<const std::byte>> memory, ThreadPool& pool) {
+  constexpr size_t kTask = size_t{1} << 20;
+  std::vector<std::span<const std::byte>> tasks;
+  size_t pass = 0, total = 0;
+  for (const auto& piece : memory) pass += piece.size();
+  for (; total < kBytesRead && pass > 0; total += pass) {
+    for (std::span<const std::byte> piece : memory) {
+      for (; !piece.empty(); piece = piece.subspan(std::min(kTask, piece.size()))) {
+        tasks.push_back(piece.first(std::min(kTask, piece.size())));
+      }
+    }
+  }
   const double seconds = BestSeconds(5, [&] {
-    pool.ParallelFor(kParts, [&](size_t i) {
-      sink = HWY_DYNAMIC_DISPATCH(ReadAll)(data.data() + i * kPart, kPart);
+    pool.ParallelFor(tasks.size(), [&](size_t i) {
+      // Bits of any kind: the sum is of no use.
+      sink = HWY_DYNAMIC_DISPATCH(ReadAll)(reinterpret_cast<const float*>(tasks[i].data()),
+                                           tasks[i].size() / sizeof(float));
     });
   });
-  return static_cast<double>(data.size() * sizeof(float)) / seconds;
+  return static_cast<double>(total) / seconds;
 }
 
 double MeasureInt8Rate(ThreadPool& pool) {
