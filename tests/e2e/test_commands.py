@@ -222,6 +222,8 @@ class Quantize(CsmTest):
 
     @not_emulated
     def test_memory_is_bounded(self):
+        if b"__asan_init" in pathlib.Path(BIN).read_bytes():
+            self.skipTest("AddressSanitizer keeps what was freed")
         model = with_large_vocabulary(self.out / "large")
         output = self.out / "a.gguf"
         process = self.start("quantize", "--model", model, "--type", "q8_0", "--output", output)
