@@ -58,8 +58,8 @@ class Parser {
       : file_(file), source_(source), cursor_(file, source) {}
 
   GgufContent Parse() {
-    const auto magic = cursor_.Take(4);
-    if (std::memcmp(magic.data(), "GGUF", 4) != 0) {
+    const auto magic = cursor_.Take(kGgufMagic.size());
+    if (std::memcmp(magic.data(), kGgufMagic.data(), kGgufMagic.size()) != 0) {
       Fail<FormatError>("{} is not a GGUF file: it does not begin with \"GGUF\"", source_);
     }
     const auto version = cursor_.Value<uint32_t>();

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <string_view>
 
 #include "csm/csm.hpp"
 
 namespace csm::checkpoint {
 
+inline constexpr std::string_view kGgufMagic = "GGUF";  ///< which a file begins with
 inline constexpr uint32_t kGgufVersion = 3;
 inline constexpr uint32_t kGgufUint32 = 4, kGgufString = 8, kGgufArray = 9;  // of metadata
 inline constexpr char kGgufAlignmentKey[] = "general.alignment";

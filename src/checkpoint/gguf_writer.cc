@@ -27,7 +27,7 @@ void AppendString(std::string& bytes, std::string_view text) {
 
 std::string Header(const std::vector<std::pair<std::string, std::string>>& strings,
                    std::span<const GgufTensor> tensors) {
-  std::string header = "GGUF";
+  std::string header(kGgufMagic);
   Append(header, kGgufVersion);
   Append(header, uint64_t{tensors.size()});
   Append(header, uint64_t{strings.size() + 1});

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "checkpoint/gguf_types.h"
 #include "checkpoint/safetensors.h"
 #include "engine/voice.h"
 #include "text/conversation.h"
@@ -32,7 +33,7 @@ std::string ValuesName(int64_t layer) { return fmt::format("layers.{}.values", l
 class VoiceParser {
  public:
   VoiceParser(std::span<const std::byte> file, std::string_view source) : source_(source) {
-    constexpr std::string_view kGguf = "GGUF";
+    constexpr std::string_view kGguf = checkpoint::kGgufMagic;
     if (file.size() >= kGguf.size() && std::memcmp(file.data(), kGguf.data(), kGguf.size()) == 0) {
       Fail<FormatError>(
           "{} is a GGUF file, which holds a model and no voice: csm voice create makes voices",

@@ -55,9 +55,9 @@ void Multiply(Streams<State> streams, const Windows& windows, kernels::Product p
   const bool are_few = streams.size() > 1 && windows.count < kManyWindows;
   if (windows.dilation > 1 || are_few) {
     const size_t num_rows = streams.size() * windows.count;
-    if (scratch.size() < num_rows * cols) scratch.resize(num_rows * cols);
-    Gather(streams, windows, scratch.data());
-    return kernels::MatMul({scratch.data(), num_rows, cols}, product, pool);
+    float* gathered = Grow(scratch, num_rows * cols);
+    Gather(streams, windows, gathered);
+    return kernels::MatMul({gathered, num_rows, cols}, product, pool);
   }
   for (const State* stream : streams) {
     kernels::MatMul({stream->inputs.data(), windows.count, windows.stride * channels}, product,

@@ -50,6 +50,12 @@ class Rows {
   std::vector<float> data_;
 };
 
+/// At least `size` floats, of no particular value; the buffer keeps what it has grown to.
+inline float* Grow(std::vector<float>& buffer, size_t size) {
+  if (buffer.size() < size) buffer.resize(size);
+  return buffer.data();
+}
+
 /// Streams that step together: rows of each, as many of one as of another, one stream's after the
 /// other's. Each weight is then read once for all of them.
 template <typename State>

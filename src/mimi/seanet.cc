@@ -64,12 +64,6 @@ Conv1d::Shape ResidualShape(const MimiConfig& config, size_t channels, size_t di
           .padding = PaddingOf(config)};
 }
 
-// At least `size` floats, of no particular value.
-float* Grow(std::vector<float>& buffer, size_t size) {
-  if (buffer.size() < size) buffer.resize(size);
-  return buffer.data();
-}
-
 std::vector<ResnetBlock::State> StatesOf(const std::vector<ResnetBlock>& blocks) {
   return {blocks.begin(), blocks.end()};
 }

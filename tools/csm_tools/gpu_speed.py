@@ -33,9 +33,9 @@ class HuggingFaceOnDevice:
             self._model.generation_config.cache_implementation = "static"
             self._model.depth_decoder.generation_config.cache_implementation = "static"
 
-    def _seconds(self, batch: int, prompt: int, frames: int, with_audio: bool) -> float:
+    def _seconds(self, batch: int, prompt: int, frames: int) -> float:
         inputs = random_prompt(self._model, prompt, batch)
-        options = {"do_sample": False, "depth_decoder_do_sample": False, "output_audio": with_audio}
+        options = {"do_sample": False, "depth_decoder_do_sample": False, "output_audio": True}
         start = time.perf_counter()
         with torch.no_grad():
             # One length for all, so that caches have one size.
@@ -48,13 +48,13 @@ class HuggingFaceOnDevice:
         """The difference of a long and a short call leaves the frames between."""
         long, short = NUM_WARM_UP + NUM_FRAMES, NUM_WARM_UP
         for frames in (long, short) * RECORDINGS:
-            self._seconds(batch, PROMPT, frames, with_audio=True)
-        seconds = [self._seconds(batch, PROMPT, frames, with_audio=True) for frames in (long, short)]
+            self._seconds(batch, PROMPT, frames)
+        seconds = [self._seconds(batch, PROMPT, frames) for frames in (long, short)]
         return 1000 * (seconds[0] - seconds[1]) / NUM_FRAMES
 
     def first_audio_ms(self) -> float:
         """Of one frame after a short prompt."""
-        return 1000 * min(self._seconds(1, PROMPT, 1, with_audio=True) for _ in range(RECORDINGS + 2))
+        return 1000 * min(self._seconds(1, PROMPT, 1) for _ in range(RECORDINGS + 2))
 
 
 def measure(
