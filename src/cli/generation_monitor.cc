@@ -43,8 +43,7 @@ void GenerationMonitor::OnFrame(int sequence) {
   ++frames_of_[index];
   if (frames_of_[index] <= num_steps_) return;
   num_steps_ = frames_of_[index];
-  seconds_at_last_frame_ = SecondsSince(start_);
-  if (num_steps_ == 1) seconds_at_first_frame_ = seconds_at_last_frame_;
+  if (num_steps_ == 1) seconds_at_first_frame_ = SecondsSince(start_);
   progress_.Update(num_steps_);
 }
 
@@ -60,7 +59,7 @@ void GenerationMonitor::Finish() {
 
 double GenerationMonitor::seconds_per_frame() const {
   if (num_steps_ < 2) return seconds_at_first_frame_;
-  return (seconds_at_last_frame_ - seconds_at_first_frame_) / static_cast<double>(num_steps_ - 1);
+  return (seconds_ - seconds_at_first_frame_) / static_cast<double>(num_steps_ - 1);
 }
 
 int64_t PeakResidentBytes() {

@@ -32,7 +32,8 @@ class GenerationMonitor {
   /// From the start of generate(), prompt encoding and prefill included; none: no audio was made.
   std::optional<double> seconds_to_first_audio() const { return seconds_to_first_audio_; }
   double seconds_to_prefilled() const { return seconds_to_prefilled_.value_or(0.0); }
-  /// Mean over all frames of the longest sequence but the first, which starts the caches.
+  /// Mean over all frames of the longest sequence but the first, which starts the caches; with
+  /// the audio of all of them, where there is any. After Finish().
   double seconds_per_frame() const;
   int64_t num_frames() const { return num_frames_; }  ///< of all sequences
 
@@ -51,7 +52,6 @@ class GenerationMonitor {
   std::vector<int64_t> frames_of_;
   double seconds_ = 0.0;
   double seconds_at_first_frame_ = 0.0;
-  double seconds_at_last_frame_ = 0.0;
   std::optional<double> seconds_to_prefilled_;
   std::optional<double> seconds_to_first_audio_;
   bool reader_is_gone_ = false;

@@ -262,6 +262,8 @@ class Outputs(GenerateTest):
         self.assertEqual(times["audio_ms"], 480)
         self.assertGreater(times["total_ms"], times["ttfa_ms"])
         self.assertGreater(times["ttfa_ms"], times["prefill_ms"])
+        # The first frame is counted neither way; all audio after it is.
+        self.assertGreaterEqual(5 * times["ms_per_frame"], times["total_ms"] - times["ttfa_ms"])
         self.assertGreater(times["peak_rss_bytes"], 1 << 20)
 
     def test_saturation_is_counted_and_float_is_not_touched(self):
