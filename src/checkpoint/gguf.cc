@@ -58,8 +58,7 @@ class Parser {
       : file_(file), source_(source), cursor_(file, source) {}
 
   GgufContent Parse() {
-    const auto magic = cursor_.Take(kGgufMagic.size());
-    if (std::memcmp(magic.data(), kGgufMagic.data(), kGgufMagic.size()) != 0) {
+    if (!BeginsAsGguf(cursor_.Take(kGgufMagic.size()))) {
       Fail<FormatError>("{} is not a GGUF file: it does not begin with \"GGUF\"", source_);
     }
     const auto version = cursor_.Value<uint32_t>();

@@ -3,8 +3,10 @@
 #define CSM_CHECKPOINT_GGUF_TYPES_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <span>
 #include <string_view>
 
 #include "csm/csm.hpp"
@@ -31,6 +33,11 @@ inline constexpr GgufType kGgufTypes[] = {{0, DType::kF32, "F32"},
                                           {8, DType::kQ8_0, "Q8_0"},
                                           {20, DType::kQ4, "IQ4_NL"},
                                           {30, DType::kBF16, "BF16"}};
+
+inline bool BeginsAsGguf(std::span<const std::byte> file) {
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+  return text.starts_with(kGgufMagic);
+}
 
 inline const GgufType* FindGgufType(uint32_t number) {
   for (const GgufType& type : kGgufTypes) {

@@ -33,8 +33,7 @@ std::string ValuesName(int64_t layer) { return fmt::format("layers.{}.values", l
 class VoiceParser {
  public:
   VoiceParser(std::span<const std::byte> file, std::string_view source) : source_(source) {
-    constexpr std::string_view kGguf = checkpoint::kGgufMagic;
-    if (file.size() >= kGguf.size() && std::memcmp(file.data(), kGguf.data(), kGguf.size()) == 0) {
+    if (checkpoint::BeginsAsGguf(file)) {
       Fail<FormatError>(
           "{} is a GGUF file, which holds a model and no voice: csm voice create makes voices",
           source);
