@@ -36,7 +36,9 @@ class MpiProcesses final : public Processes {
     SumInPlace(values.data(), static_cast<int64_t>(values.size()), MPI_DOUBLE);
   }
   void Sum(const torch::Tensor& values) override {
-    SumInPlace(values.data_ptr<float>(), values.numel(), MPI_FLOAT);
+    const torch::Tensor here = values.cpu();  // itself, unless a GPU trains
+    SumInPlace(here.data_ptr<float>(), here.numel(), MPI_FLOAT);
+    values.copy_(here);
   }
   // MPI's own waiting keeps a core busy, which the threads of slower processes may need.
   void Wait() override {

@@ -64,8 +64,7 @@ void Optimizer::SumGradients(Processes& processes) {
     torch::Tensor& gradient = item.parameter.mutable_grad();
     // A process without a row in this step has none.
     if (!gradient.defined()) gradient = torch::zeros_like(item.parameter);
-    const torch::Tensor sum =
-        gradient.to(torch::kCPU).contiguous();  // the gradient itself if it may
+    const torch::Tensor sum = gradient.contiguous();  // itself if it is so
     processes.Sum(sum);
     gradient.copy_(sum);
   }

@@ -1,10 +1,12 @@
 #include "torch/processes.h"
 
-#include <cstdlib>
-#include <string_view>
+#include <optional>
 
 #include "base/error.h"
+#include "torch/device.h"
 #include "torch/mpi_processes.h"
+#include "torch/nccl_processes.h"
+#include "torch/torchrun.h"
 
 namespace csm::train {
 namespace {
@@ -18,31 +20,49 @@ class Alone final : public Processes {
   void Wait() override {}
 };
 
-std::string_view Environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string_view() : value;
-}
-
 // Open MPI's and MPICH's number of processes; PMIx tells none.
 bool IsStartedByMpi() {
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
-    if (const auto size = Environment(name); !size.empty()) return size != "1";
+    if (const auto size = ProcessEnvironment(name); !size.empty()) return size != "1";
   }
-  return !Environment("PMIX_RANK").empty();
+  return !ProcessEnvironment("PMIX_RANK").empty();
+}
+
+// Its number among the processes of this machine; nothing if it is alone, or that is not told.
+std::string LocalRank() {
+  if (!IsStartedByMpi()) {
+    const auto torchrun = FindTorchrun(ProcessEnvironment);
+    return torchrun ? std::to_string(torchrun->local_rank) : "";
+  }
+  const std::string open_mpi = ProcessEnvironment("OMPI_COMM_WORLD_LOCAL_RANK");
+  return open_mpi.empty() ? ProcessEnvironment("MPI_LOCALRANKID") : open_mpi;
 }
 
 }  // namespace
 
-std::unique_ptr<Processes> JoinProcesses() {
-  if (IsStartedByMpi()) return JoinMpiProcesses();
-  const std::string_view world_size = Environment("WORLD_SIZE");
-  if (!Environment("RANK").empty() && !world_size.empty() && world_size != "1") {
+std::string DeviceOfProcess(const std::string& device) {
+  const std::string local_rank = LocalRank();
+  if (local_rank.empty() || !device.starts_with("cuda")) return device;
+  if (device != "cuda") {
     Fail<Error>(
-        "torchrun started {} processes, which meet over NCCL on GPUs; this build trains on CPUs, "
-        "where processes meet over MPI: mpirun -n {} csm train …",
-        world_size, world_size);
+        "device {}: each of several processes takes the GPU of its number; --device cuda, and "
+        "CUDA_VISIBLE_DEVICES chooses among them",
+        device);
   }
-  return std::make_unique<Alone>();
+  return "cuda:" + local_rank;
+}
+
+std::unique_ptr<Processes> JoinProcesses(const std::string& device) {
+  if (IsStartedByMpi()) return JoinMpiProcesses();
+  const auto torchrun = FindTorchrun(ProcessEnvironment);
+  if (!torchrun) return std::make_unique<Alone>();
+  if (device == "cpu") {
+    Fail<Error>(
+        "torchrun started {0} processes, which meet over NCCL on GPUs: --device cuda; on CPUs "
+        "processes meet over MPI: mpirun -n {0} csm train …",
+        torchrun->world_size);
+  }
+  return JoinNcclProcesses(*torchrun, FindDevice(device));
 }
 
 }  // namespace csm::train

@@ -1,12 +1,8 @@
 #include "torch/recorder.h"
 
-#include <dlfcn.h>
-
 #include <array>
-#include <filesystem>
-#include <system_error>
 
-#include "base/error.h"
+#include "torch/cuda_library.h"
 
 namespace csm::train {
 namespace {
@@ -27,23 +23,6 @@ class CpuRecorder final : public Recorder {
  private:
   Work first_, second_;
 };
-
-// A library of its own: what it needs of CUDA is not there on most machines.
-template <typename Function>
-Function* FindInCudaLibrary(const char* name) {
-  constexpr const char* kLibrary = "libcsm_cuda.so";
-  Dl_info info{};
-  dladdr(reinterpret_cast<const void*>(&NewRecorder), &info);
-  const auto folder = std::filesystem::path(info.dli_fname).parent_path();
-  auto file = folder / kLibrary;
-  std::error_code error;  // a test program stands in bin/
-  if (!std::filesystem::exists(file, error)) file = folder / "../lib" / kLibrary;
-  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) Fail<Error>("device cuda: {} cannot be loaded: {}", kLibrary, dlerror());
-  void* function = dlsym(library, name);
-  if (function == nullptr) Fail<Error>("device cuda: {} is of another csm", file.string());
-  return reinterpret_cast<Function*>(function);
-}
 
 }  // namespace
 

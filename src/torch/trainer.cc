@@ -35,12 +35,13 @@ struct FirstProcessSays {};
 
 class Run {
  public:
-  Run(const TrainRequest& request, const TrainCallbacks& callbacks, Processes& processes)
+  Run(const TrainRequest& request, const TrainCallbacks& callbacks, Processes& processes,
+      const std::string& device)
       : request_(request),
         options_(request.options),
         callbacks_(callbacks),
         processes_(processes),
-        device_(FindDevice(request.device)) {
+        device_(FindDevice(device)) {
     options_.Validate();
     const auto last = LastCheckpoint(request.output);
     CheckOutput(last.has_value());
@@ -414,11 +415,11 @@ namespace {
 
 // The first process makes folders and fills the cache of codes before the others look.
 TrainResult TrainWith(Processes& processes, const TrainRequest& request,
-                      const TrainCallbacks& callbacks) {
+                      const TrainCallbacks& callbacks, const std::string& device) {
   std::optional<Run> run;
   if (!processes.is_first()) processes.Wait();
   try {
-    run.emplace(request, callbacks, processes);
+    run.emplace(request, callbacks, processes, device);
   } catch (const Cancelled&) {
   }
   if (processes.is_first()) processes.Wait();
@@ -434,12 +435,16 @@ TrainResult TrainWith(Processes& processes, const TrainRequest& request,
 }  // namespace
 
 TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks) {
-  const std::unique_ptr<Processes> processes = JoinProcesses();
   try {
-    if (processes->is_first()) return TrainWith(*processes, request, callbacks);
-    return TrainWith(*processes, request, {.is_cancelled = callbacks.is_cancelled});
-  } catch (const FirstProcessSays&) {
-    return {.is_first = false, .has_failed = true};
+    const std::string device = DeviceOfProcess(request.device);
+    const std::unique_ptr<Processes> processes = JoinProcesses(device);
+    const TrainCallbacks quiet{.is_cancelled = callbacks.is_cancelled};
+    try {
+      return TrainWith(*processes, request, processes->is_first() ? callbacks : quiet, device);
+    } catch (
+        const FirstProcessSays&) {  // not an error of this one, which takes leave of the others
+      return {.is_first = false, .has_failed = true};
+    }
   } catch (const c10::Error& error) {
     Fail<Error>("LibTorch: {}", error.what_without_backtrace());
   }

@@ -117,8 +117,16 @@ class TrainProcesses(CsmTest):
         _, err = process.communicate(timeout=120)
         self.assertNotEqual(process.returncode, 0)
         self.assertEqual(err.count(b"csm: step "), err.count(b"csm: step 1: loss") + 1, err.decode())
+
+    def test_torchrun_is_for_gpus(self):
+        place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+        _, err = self.csm(*self.arguments("run", 1), env=place, status=1)
+        self.assertIn("mpirun -n 2", err)
+        _, err = self.csm(*self.arguments("run", 1), "--device", "cuda:0", env=place, status=1)
+        self.assertIn("--device cuda, and CUDA_VISIBLE_DEVICES", err)
         _, err = self.csm(*self.arguments("run", 1), env={"RANK": "0", "WORLD_SIZE": "2"}, status=1)
-        self.assertIn("mpirun", err)
+        self.assertIn("LOCAL_RANK is not set", err)
+        self.assertFalse((self.out / "run").exists())
 
     @staticmethod
     def children(pid):

@@ -1,0 +1,28 @@
+#include "torch/cuda_library.h"
+
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "base/error.h"
+
+namespace csm::train {
+
+void* FindInCudaLibrary(const char* name) {
+  constexpr const char* kLibrary = "libcsm_cuda.so";
+  Dl_info info{};
+  dladdr(reinterpret_cast<const void*>(static_cast<void* (*)(const char*)>(&FindInCudaLibrary)),
+         &info);
+  const auto folder = std::filesystem::path(info.dli_fname).parent_path();
+  auto file = folder / kLibrary;
+  std::error_code error;  // a test program stands in bin/
+  if (!std::filesystem::exists(file, error)) file = folder / "../lib" / kLibrary;
+  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) Fail<Error>("device cuda: {} cannot be loaded: {}", kLibrary, dlerror());
+  void* function = dlsym(library, name);
+  if (function == nullptr) Fail<Error>("device cuda: {} is of another csm", file.string());
+  return function;
+}
+
+}  // namespace csm::train
