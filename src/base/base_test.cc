@@ -13,6 +13,7 @@
 
 #include "base/atomic_file.h"
 #include "base/json.h"
+#include "base/library_folder.h"
 #include "base/mapped_file.h"
 #include "base/philox.h"
 #include "base/temporary_folder.h"
@@ -208,6 +209,12 @@ std::string MessageOf(std::string_view json) {
     return error.what();
   }
   return "";
+}
+
+TEST(LibraryFolder, OfThisProgram) {
+  static const int here = 0;
+  EXPECT_EQ(LibraryFolder(&here), fs::read_symlink("/proc/self/exe").parent_path());
+  EXPECT_EQ(LibraryFolder(nullptr), "");
 }
 
 TEST(Json, NamesTheSource) {

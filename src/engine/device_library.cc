@@ -10,22 +10,13 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/library_folder.h"
 #include "engine/device_model.h"
 
 namespace csm::engine {
 namespace {
 
 constexpr const char* kLibrary = "libcsm_train.so";
-
-/// Of the program or library that holds this function.
-std::filesystem::path OwnFolder() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<const void*>(&LoadDeviceModel), &info) == 0) return {};
-  std::error_code error;
-  std::filesystem::path file = std::filesystem::canonical(info.dli_fname, error);
-  if (error) file = std::filesystem::read_symlink("/proc/self/exe", error);
-  return file.parent_path();
-}
 
 /// Of LibTorch's libraries in a LibTorch folder, or in a Python environment with torch. Empty:
 /// none.
@@ -85,9 +76,10 @@ void* Open(const std::filesystem::path& file) {
 }
 
 LoadDeviceModelFunction* FindFunction(const std::string& device) {
+  const std::filesystem::path own = LibraryFolder(reinterpret_cast<const void*>(&LoadDeviceModel));
   for (const char* folder :
        {".", "../lib", "../lib/x86_64-linux-gnu", "../lib/aarch64-linux-gnu"}) {
-    const auto file = (OwnFolder() / folder / kLibrary).lexically_normal();
+    const auto file = (own / folder / kLibrary).lexically_normal();
     std::error_code error;
     if (!std::filesystem::exists(file, error)) continue;
     void* library = Open(file);

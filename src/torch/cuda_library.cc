@@ -6,15 +6,13 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/library_folder.h"
 
 namespace csm::train {
 
 void* FindInCudaLibrary(const char* name) {
-  constexpr const char* kLibrary = "libcsm_cuda.so";
-  Dl_info info{};
-  dladdr(reinterpret_cast<const void*>(static_cast<void* (*)(const char*)>(&FindInCudaLibrary)),
-         &info);
-  const auto folder = std::filesystem::path(info.dli_fname).parent_path();
+  static constexpr const char* kLibrary = "libcsm_cuda.so";
+  const std::filesystem::path folder = LibraryFolder(&kLibrary);
   auto file = folder / kLibrary;
   std::error_code error;  // a test program stands in bin/
   if (!std::filesystem::exists(file, error)) file = folder / "../lib" / kLibrary;

@@ -2,9 +2,8 @@
 
 #include <dlfcn.h>
 
-#include <filesystem>
-
 #include "base/error.h"
+#include "base/library_folder.h"
 
 namespace csm::train {
 namespace {
@@ -24,9 +23,8 @@ torch::Device FindDevice(const std::string& name) {
   const torch::Device device = ParseDevice(name);
   if (device.is_cpu()) return device;
   // Not linked: then no build would run without the CUDA libraries, 3 GB of them.
-  Dl_info torch{};
-  dladdr(reinterpret_cast<const void*>(&at::globalContext), &torch);
-  const auto library = std::filesystem::path(torch.dli_fname).parent_path() / "libtorch_cuda.so";
+  const auto library =
+      LibraryFolder(reinterpret_cast<const void*>(&at::globalContext)) / "libtorch_cuda.so";
   if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     Fail<Error>(
         "device {}: this LibTorch cannot use CUDA ({}); pip install torch brings what it "
