@@ -11,17 +11,15 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "checkpoint/adapter.h"
-#include "text/utf8.h"
 #include "torch/attention_guide.h"
 #include "torch/autocast.h"
 #include "torch/dataset.h"
 #include "torch/device.h"
-#include "torch/lora.h"
 #include "torch/parameters.h"
 #include "torch/processes.h"
 #include "torch/run_identity.h"
 #include "torch/run_log.h"
+#include "torch/run_model.h"
 #include "torch/sampler.h"
 #include "torch/spoken_samples.h"
 #include "torch/totals.h"
@@ -48,20 +46,10 @@ class Run {
     const Runtime runtime(request.num_threads);
     SetUpCpu(runtime.num_threads());
     num_threads_ = runtime.num_threads();
-    first_ = checkpoint::OpenCsmCheckpoint(request.model);
-    const bool is_adapter = options_.has_adapter();
-    origin_ = last && !is_adapter ? checkpoint::OpenCsmCheckpoint(*last) : first_;
-    origin_.dir = first_.dir;  // a checkpoint of the run may be removed while it goes on
-    processor_.emplace(CsmProcessor::from_pretrained(first_.dir));
-    model_ = LoadModel(origin_, IsHalf() ? torch::kBFloat16 : torch::kFloat32);
-    if (is_adapter) AddAdapter(model_, options_);
-    if (is_adapter && last) LoadAdapter(*last, model_);
-    if (options_.gradient_checkpointing) model_->UseGradientCheckpointing();
-    Freeze(model_, options_.freeze);
-    model_->to(device_);
-    optimizer_.emplace(*model_, options_);
+    model_.emplace(request.model, last, options_, device_);
+    optimizer_.emplace(*model_->module(), options_);
     LoadData();
-    saved_options_ = RunIdentity(options_, *sampler_, first_);
+    saved_options_ = RunIdentity(options_, *sampler_, model_->given());
     if (last) {
       position_ = ResumeFrom(*last, saved_options_, *optimizer_);
       saved_step_ = position_.step;
@@ -122,11 +110,6 @@ class Run {
   }
 
  private:
-  // What does not learn may as well be 16-bit.
-  bool IsHalf() const { return options_.has_adapter() && options_.bf16; }
-
-  DType StoredType() const { return first_.tensors->FindShape("lm_head.weight")->dtype; }
-
   bool IsCancelled() {
     double count = callbacks_.is_cancelled && callbacks_.is_cancelled() ? 1 : 0;
     processes_.Sum({&count, 1});
@@ -157,18 +140,19 @@ class Run {
   }
 
   void LoadData() {
-    const CsmProcessor& processor = *processor_;
+    const CsmProcessor& processor = model_->processor();
     // Files are encoded side by side, each by one thread.
-    const MimiModel codec = MimiModel::from_pretrained(first_.dir, {.runtime = Runtime(1)});
+    const MimiModel codec =
+        MimiModel::from_pretrained(model_->given().dir, {.runtime = Runtime(1)});
     const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
     const CodeCache cache(request_.cache.empty() ? request_.output / "codes" : request_.cache,
-                          origin_, processor, codec);
+                          model_->origin(), processor, codec);
     const auto load = [&](const std::filesystem::path& data) {
-      return LoadDataset(data, processor, codec, origin_.config, ParseTrainOn(options_.train_on),
+      return LoadDataset(data, processor, codec, model_->config(), ParseTrainOn(options_.train_on),
                          cache, num_threads_, static_cast<size_t>(options_.num_samples), watch);
     };
     Dataset data = load(request_.train_data);
-    sampler_.emplace(std::move(data.samples), origin_.config, options_, processes_.rank(),
+    sampler_.emplace(std::move(data.samples), model_->config(), options_, processes_.rank(),
                      processes_.size());
     if (!request_.eval_data.empty()) {
       Dataset eval_data = load(request_.eval_data);
@@ -176,7 +160,7 @@ class Run {
       data.first = std::move(eval_data.first);
     }
     spoken_ = {.conversations = std::move(data.first),
-               .loading = {.dtype = StoredType(), .runtime = Runtime(num_threads_)},
+               .loading = {.dtype = model_->given_type(), .runtime = Runtime(num_threads_)},
                .seed = static_cast<uint64_t>(options_.seed),
                .output = request_.output,
                .is_cancelled = callbacks_.is_cancelled,
@@ -189,17 +173,17 @@ class Run {
     // What dropout draws depends on the step and the process alone.
     torch::manual_seed(static_cast<uint64_t>(options_.seed + position_.step) +
                        (static_cast<uint64_t>(processes_.rank()) << 32));
-    model_->train();
+    model_->module()->train();
     Totals totals;
     for (const std::vector<Sample>& samples : share.batches) {
       const Batch batch = MakeTrainingBatch(samples).To(device_);
       LossSums sums;
       {
         const Autocast autocast(options_.bf16, device_.type());
-        sums = model_(batch);
+        sums = model_->module()(batch);
       }
       totals.Add(sums);
-      ShareOfLoss(sums, share.targets, origin_.config, options_.guided_attention).backward();
+      ShareOfLoss(sums, share.targets, model_->config(), options_.guided_attention).backward();
     }
     totals.SumOver(processes_);
     if (processes_.size() > 1) optimizer_->SumGradients(processes_);
@@ -226,10 +210,11 @@ class Run {
   }
 
   Batch MakeTrainingBatch(const std::vector<Sample>& samples) const {
-    Batch batch = MakeBatch(samples, origin_.config);
-    if (options_.code_noise > 0) AddCodeNoise(options_.code_noise, origin_.config, batch);
+    Batch batch = MakeBatch(samples, model_->config());
+    if (options_.code_noise > 0) AddCodeNoise(options_.code_noise, model_->config(), batch);
     if (options_.guided_attention > 0) {
-      batch.attention_guide = MakeAttentionGuide(samples, origin_.config, batch.input_ids.size(1));
+      batch.attention_guide =
+          MakeAttentionGuide(samples, model_->config(), batch.input_ids.size(1));
     }
     return batch;
   }
@@ -261,7 +246,7 @@ class Run {
     if (!log_) return;
     try {
       if (!spoken_.conversations.empty()) {
-        SpeakSamples(Trained(), *processor_, spoken_, position_.step);
+        SpeakSamples(model_->Now(), model_->processor(), spoken_, position_.step);
       }
       log_->WriteReport(saved_options_);
     } catch (const Error& error) {
@@ -278,8 +263,8 @@ class Run {
   void EvaluateLoss() {
     if (eval_samples_.empty()) return;
     const torch::NoGradGuard no_grad;
-    const Autocast autocast(IsHalf(), device_.type());
-    model_->eval();
+    const Autocast autocast(model_->is_half(), device_.type());
+    model_->module()->eval();
     const auto size = static_cast<size_t>(options_.per_device_eval_batch_size);
     const auto each = static_cast<size_t>(processes_.size()) * size;
     Totals totals;
@@ -287,7 +272,7 @@ class Run {
          first += each) {
       const auto part =
           std::span(eval_samples_).subspan(first, std::min(size, eval_samples_.size() - first));
-      totals.Add(model_(MakeBatch(part, origin_.config).To(device_)));
+      totals.Add(model_->module()(MakeBatch(part, model_->config()).To(device_)));
     }
     totals.SumOver(processes_);
     if (!std::isfinite(totals.Loss())) {
@@ -326,7 +311,7 @@ class Run {
     }
     saved_step_ = position_.step;
     if (!processes_.is_first()) return;
-    const auto write = [&](const std::filesystem::path& dir) { Write(dir, std::nullopt); };
+    const auto write = [&](const std::filesystem::path& dir) { model_->Write(dir, std::nullopt); };
     SaveCheckpoint(write, *optimizer_, position_, saved_options_, options_.save_total_limit,
                    request_.output);
     if (callbacks_.on_save) {
@@ -334,8 +319,8 @@ class Run {
     }
   }
 
-  void CheckWeights() const {
-    if (IsFinite(model_)) return;
+  void CheckWeights() {
+    if (IsFinite(model_->module())) return;
     FailTogether(
         "step {}: weights are not finite, and were not saved; try a lower learning_rate or "
         "more warmup",
@@ -346,38 +331,14 @@ class Run {
     CheckWeights();
     std::filesystem::path dir = request_.output / (options_.has_adapter() ? "adapter" : "model");
     if (!processes_.is_first()) return dir;
-    const DType dtype = request_.save_dtype.value_or(StoredType());
+    const DType dtype = request_.save_dtype.value_or(model_->given_type());
     const bool is_last = !options_.load_best_model_at_end || !position_.best ||
                          position_.best_step == position_.step;
+    const auto best = request_.output / fmt::format("checkpoint-{}", position_.best_step);
     ReplaceFolder(dir, [&](const std::filesystem::path& next) {
-      is_last ? Write(next, dtype) : WriteBest(next, dtype);
+      is_last ? model_->Write(next, dtype) : model_->WriteEarlier(best, next, dtype);
     });
     return dir;
-  }
-
-  // The model, in f32 unless told otherwise, or the adapter.
-  void Write(const std::filesystem::path& dir, std::optional<DType> dtype) {
-    if (options_.has_adapter()) {
-      SaveAdapter(model_, options_, text::ReplaceInvalidUtf8(request_.model.string()), dir);
-    } else {
-      SaveModel(origin_, *processor_, model_, dtype, dir);
-    }
-  }
-
-  // The same, of the best checkpoint.
-  void WriteBest(const std::filesystem::path& dir, DType dtype) const {
-    const auto best = request_.output / fmt::format("checkpoint-{}", position_.best_step);
-    if (options_.has_adapter()) return checkpoint::CopyAdapter(best, dir);
-    checkpoint::CsmCheckpoint model = checkpoint::OpenCsmCheckpoint(best);
-    model.dir = first_.dir;
-    checkpoint::SaveCsmCheckpoint(model, dir, dtype);
-    processor_->save_pretrained(dir);
-  }
-
-  // The model as it is now, for the engine.
-  checkpoint::CsmCheckpoint Trained() {
-    if (!options_.has_adapter()) return TrainedCheckpoint(origin_, model_);
-    return checkpoint::WithAdapter(first_, {.dir = {}, .terms = AdapterTerms(model_, options_)});
   }
 
   const TrainRequest& request_;
@@ -385,13 +346,11 @@ class Run {
   const TrainCallbacks& callbacks_;
   Processes& processes_;
   torch::Device device_;
-  checkpoint::CsmCheckpoint first_, origin_;  // given, and that the run goes on from
-  std::optional<CsmProcessor> processor_;
   int num_threads_ = 1;
   std::optional<StepSampler> sampler_;
   std::vector<Sample> eval_samples_;
   SampleRequest spoken_;
-  CsmForConditionalGeneration model_{nullptr};
+  std::optional<RunModel> model_;
   std::optional<Optimizer> optimizer_;
   Json saved_options_;
   Position position_;
