@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -26,6 +27,12 @@ std::filesystem::path FollowLinks(std::filesystem::path path) {
     path = path.parent_path() / next;  // an absolute one stays as it is
   }
   return path;
+}
+
+bool IsFolderOfOpenFiles(const std::filesystem::path& folder) {
+  std::error_code error;
+  const auto own = std::filesystem::canonical("/proc/self/fd", error);
+  return !error && std::filesystem::canonical(folder, error) == own && !error;
 }
 
 // Not mkstemp, which makes the file private: it should have the mode that open(2) gives, or that of
@@ -73,6 +80,15 @@ class TemporaryName {
   std::filesystem::path path_;
 };
 
+void WriteOpenFile(int number, const std::filesystem::path& name, std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t written = write(number, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) Fail<FileError>("cannot write {}: {}", name.string(), std::strerror(errno));
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
 void Rename(const std::filesystem::path& from, const std::filesystem::path& to) {
   std::error_code error;
   std::filesystem::rename(from, to, error);
@@ -102,7 +118,28 @@ void Exchange(const std::filesystem::path& from, const std::filesystem::path& to
 
 }  // namespace
 
-AtomicFile::AtomicFile(std::filesystem::path target) : target_(FollowLinks(std::move(target))) {
+int OpenFileNumber(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::path place = path;  // /dev/stdout is a link to such a path
+  for (int i = 0; i < 3; ++i) {
+    if (IsFolderOfOpenFiles(place.parent_path())) {
+      const std::string name = place.filename().string();
+      int number = -1;
+      const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), number);
+      return problem == std::errc() && end == name.data() + name.size() ? number : -1;
+    }
+    const auto next = std::filesystem::read_symlink(place, error);
+    if (error) return -1;
+    place = place.parent_path() / next;
+  }
+  return -1;
+}
+
+AtomicFile::AtomicFile(std::filesystem::path target) : target_(FollowLinks(target)) {
+  if (OpenFileNumber(target) >= 0) {
+    Fail<FileError>("cannot write {}: it is open already; give the name of a file",
+                    target.string());
+  }
   std::error_code error;  // what cannot be looked at is found missing or forbidden below
   const auto status = std::filesystem::status(target_, error);
   if (std::filesystem::is_directory(status)) {
@@ -134,6 +171,10 @@ void AtomicFile::Commit() {
 }
 
 void WriteFileAtomically(const std::filesystem::path& target, std::string_view content) {
+  if (const int number = OpenFileNumber(target); number >= 0) {
+    WriteOpenFile(number, target, content);
+    return;
+  }
   AtomicFile file(target);
   std::ofstream out(file.path(), std::ios::binary);
   out.write(content.data(), static_cast<std::streamsize>(content.size()));

@@ -13,7 +13,8 @@ namespace csm {
 /// A temporary file beside `target`, renamed onto it by Commit(); removed if never committed.
 /// Write to path() by any means. A link is followed: the file it names is replaced, and keeps its
 /// mode. What is no regular file (/dev/null, a named pipe) is written as it is. Throws FileError if
-/// the folder cannot be written, or if `target` is a folder.
+/// the folder cannot be written, or if `target` is a folder, or an open file of this process by its
+/// number (/dev/stdout), which only WriteFileAtomically can write.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path target);
@@ -33,7 +34,12 @@ class AtomicFile {
   bool committed_ = false;
 };
 
-/// Writes `content` to `target` through an AtomicFile.
+/// The number of the open file of this process that a path names (/dev/stdout, /proc/self/fd/1);
+/// -1: it names none.
+int OpenFileNumber(const std::filesystem::path& path);
+
+/// Writes `content` to `target` through an AtomicFile; to an open file of this process (a shell's
+/// ">> FILE" or pipe by the name of /dev/stdout) where that stands.
 void WriteFileAtomically(const std::filesystem::path& target, std::string_view content);
 
 /// Writes files into a folder.

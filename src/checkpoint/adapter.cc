@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <optional>
 #include <regex>
 
 #include "base/atomic_file.h"
@@ -21,18 +22,21 @@ namespace {
 constexpr char kConfigFile[] = "adapter_config.json";
 constexpr std::string_view kA = ".lora_A.weight", kB = ".lora_B.weight";
 
+void CheckText(const Json& config, const char* key, std::string_view expected,
+               const std::string& file) {
+  const auto value = config.find(key);
+  if (value == config.end() || *value == expected) return;
+  Fail<FormatError>("{}: {} is {}; {} is what can be read", file, key, value->dump(), expected);
+}
+
 // What a folder may ask for that is no low-rank term.
 void CheckKind(const Json& config, const std::string& file) {
-  if (const std::string kind = config.value("peft_type", "LORA"); kind != "LORA") {
-    Fail<FormatError>("{}: peft_type is {}; LORA is what can be read", file, kind);
-  }
+  CheckText(config, "peft_type", "LORA", file);
+  CheckText(config, "bias", "none", file);
   for (const char* key : {"use_dora", "fan_in_fan_out", "use_qalora", "lora_bias", "use_bdlora"}) {
     if (config.contains(key) && config[key] == true) {
       Fail<FormatError>("{}: {} is not supported", file, key);
     }
-  }
-  if (const std::string bias = config.value("bias", "none"); bias != "none") {
-    Fail<FormatError>("{}: bias is {}; none is what can be read", file, bias);
   }
   // These change the weights that the terms are added to.
   const auto init = config.find("init_lora_weights");
@@ -59,26 +63,39 @@ std::vector<float> Values(const TensorView& tensor) {
   return values;
 }
 
-double Number(const Json& value, std::string_view key) {
+std::vector<float> FiniteValues(const TensorView& tensor, const std::string& file) {
+  std::vector<float> values = Values(tensor);
+  if (std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
+    return values;
+  }
+  Fail<FormatError>("{}: {} holds a value that is not a finite number", file, tensor.name);
+}
+
+double Number(const Json& value, std::string_view key, const std::string& file) {
   if (!value.is_number()) {
-    Fail<FormatError>("{} is {}; it should be a number", key, JsonTypeName(value));
+    Fail<FormatError>("{}: {} is {}; it should be a number", file, key, JsonTypeName(value));
   }
   return value.get<double>();
 }
 
-// lora_alpha of a module: that of the first fitting expression in alpha_pattern, as peft matches
-// them, else the common one.
-double AlphaOf(const Json& config, const std::string& module) {
-  if (const auto pattern = config.find("alpha_pattern");
-      pattern != config.end() && !pattern->is_null()) {
-    for (const auto& [key, alpha] : pattern->items()) {
+// A module's number: that of the first fitting expression in `patterns`, as peft matches them, else
+// the common one, if there is one.
+std::optional<double> NumberOf(const Json& config, const std::string& module, const char* patterns,
+                               const char* common, const std::string& file) {
+  if (const auto found = config.find(patterns); found != config.end() && !found->is_null()) {
+    if (!found->is_object()) {
+      Fail<FormatError>("{}: {} is {}; it should be an object", file, patterns,
+                        JsonTypeName(*found));
+    }
+    for (const auto& [key, value] : found->items()) {
       if (std::regex_match(module, std::regex("(.*\\.)?(" + key + ")"))) {
-        return Number(alpha, "alpha_pattern." + key);
+        return Number(value, fmt::format("{}.{}", patterns, key), file);
       }
     }
   }
-  const auto alpha = config.find("lora_alpha");
-  return alpha == config.end() ? 8.0 : Number(*alpha, "lora_alpha");
+  const auto value = config.find(common);
+  if (value == config.end()) return std::nullopt;
+  return Number(*value, common, file);
 }
 
 bool IsZero(const std::vector<float>& values) {
@@ -86,7 +103,7 @@ bool IsZero(const std::vector<float>& values) {
 }
 
 LowRank ReadTerm(const SafetensorsFile& file, const TensorView& a, const std::string& module,
-                 const Json& config) {
+                 const Json& config, const std::string& config_file) {
   const TensorView* b = file.Find(fmt::format("{}{}{}", kAdapterPrefix, module, kB));
   if (b == nullptr) Fail<FormatError>("{}: {} has no {}", file.path().string(), a.name, kB);
   if (!a.other_dtype.empty() || !b->other_dtype.empty() || a.shape.size() != 2 ||
@@ -94,15 +111,23 @@ LowRank ReadTerm(const SafetensorsFile& file, const TensorView& a, const std::st
     Fail<FormatError>("{}: lora_A and lora_B of {} do not make a matrix", file.path().string(),
                       module);
   }
-  LowRank term{b->shape[0], a.shape[1], a.shape[0], Values(a), Values(*b)};
+  const std::string path = file.path().string();
+  LowRank term{b->shape[0], a.shape[1], a.shape[0], FiniteValues(a, path), FiniteValues(*b, path)};
   const auto rank = static_cast<double>(term.rank);
+  if (const auto r = NumberOf(config, module, "rank_pattern", "r", config_file);
+      r.value_or(rank) != rank) {
+    Fail<FormatError>("{}: the rank of {} is {}; its matrices have {}", config_file, module, *r,
+                      term.rank);
+  }
   const bool is_rank_stabilized = config.value("use_rslora", false);
-  term.scale = AlphaOf(config, module) / (is_rank_stabilized ? std::sqrt(rank) : rank);
+  term.scale = NumberOf(config, module, "alpha_pattern", "lora_alpha", config_file).value_or(8.0) /
+               (is_rank_stabilized ? std::sqrt(rank) : rank);
   return term;
 }
 
 std::map<std::string, LowRank, std::less<>> ReadTerms(const SafetensorsFile& file,
-                                                      const Json& config) {
+                                                      const Json& config,
+                                                      const std::string& config_file) {
   std::map<std::string, LowRank, std::less<>> terms;
   size_t num_b = 0, num_a = 0;
   for (const std::string& name : file.Names()) {
@@ -117,7 +142,7 @@ std::map<std::string, LowRank, std::less<>> ReadTerms(const SafetensorsFile& fil
     ++num_a;
     const std::string module =
         name.substr(kAdapterPrefix.size(), name.size() - kAdapterPrefix.size() - kA.size());
-    LowRank term = ReadTerm(file, *file.Find(name), module, config);
+    LowRank term = ReadTerm(file, *file.Find(name), module, config, config_file);
     // peft adapts the codec's layers too if their names fit; training never changes these.
     if (!IsZero(term.b)) terms.emplace(module + ".weight", std::move(term));
   }
@@ -220,11 +245,12 @@ Adapter ReadAdapter(const std::filesystem::path& dir) {
   const SafetensorsFile file(dir / kAdapterTensors);
   try {
     CheckKind(config, config_file.string());
-    return {dir, ReadTerms(file, config)};
+    return {dir, ReadTerms(file, config, config_file.string())};
   } catch (const nlohmann::json::exception& error) {
     Fail<FormatError>("{} is no adapter's config: {}", config_file.string(), SyntaxError(error));
   } catch (const std::regex_error&) {
-    Fail<FormatError>("{}: a key of alpha_pattern is no regular expression", config_file.string());
+    Fail<FormatError>("{}: a key of alpha_pattern or rank_pattern is no regular expression",
+                      config_file.string());
   }
 }
 

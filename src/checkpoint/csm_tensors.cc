@@ -212,7 +212,8 @@ void CheckTensors(const TensorStore& store, const std::vector<TensorSpec>& specs
       problems.Add("{} has shape [{}], expected [{}]", spec.name, fmt::join(tensor->shape, ", "),
                    fmt::join(spec.shape, ", "));
     } else if (!tensor->other_dtype.empty()) {
-      problems.Add("{} has type {}, expected F32, F16 or BF16", spec.name, tensor->other_dtype);
+      problems.Add("{} has type {}, expected F32, F16 or BF16{}", spec.name, tensor->other_dtype,
+                   store.HasTransposedHeads() ? ", Q8_0 or IQ4_NL in a matrix" : "");
     }
   }
   for (const std::string& name : store.Names()) {

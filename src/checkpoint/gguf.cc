@@ -1,6 +1,8 @@
 #include "checkpoint/gguf.h"
 
+#include <algorithm>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -76,6 +78,9 @@ class Parser {
  private:
   void ReadValue() {
     const std::string_view key = cursor_.String();
+    if (!keys_.insert(key).second) {
+      Fail<FormatError>("{} has the key {} twice", source_, QuoteName(key));
+    }
     const auto type = cursor_.Value<uint32_t>();
     if (type == kGgufString) {
       content_.strings[key] = cursor_.String();
@@ -181,7 +186,25 @@ class Parser {
       }
       tensor.bytes = file_.subspan(begin + offsets_[i], bytes);
     }
+    CheckApart();
     SortByName(content_.tensors, source_);
+  }
+
+  // No byte is of two tensors.
+  void CheckApart() const {
+    std::vector<const TensorView*> placed;
+    for (const TensorView& tensor : content_.tensors) {
+      if (!tensor.bytes.empty()) placed.push_back(&tensor);
+    }
+    std::sort(placed.begin(), placed.end(), [](const TensorView* a, const TensorView* b) {
+      return a->bytes.data() < b->bytes.data();
+    });
+    for (size_t i = 1; i < placed.size(); ++i) {
+      const auto& before = *placed[i - 1];
+      if (before.bytes.data() + before.bytes.size() <= placed[i]->bytes.data()) continue;
+      Fail<FormatError>("{}: the tensors {} and {} overlap", source_, QuoteName(before.name),
+                        QuoteName(placed[i]->name));
+    }
   }
 
   std::span<const std::byte> file_;
@@ -189,6 +212,7 @@ class Parser {
   Cursor cursor_;
   uint32_t alignment_ = 32;  // the format's default
   std::vector<uint64_t> offsets_;
+  std::set<std::string_view> keys_;
   GgufContent content_;
 };
 

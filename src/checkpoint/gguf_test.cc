@@ -86,6 +86,11 @@ TEST(Gguf, RefusesWhatItIsNot) {
   std::string twin = bytes;
   twin.replace(twin.find("vector"), 6, "matrix");
   EXPECT_THAT(ErrorOf(twin), HasSubstr("two tensors named \"matrix\""));
+  const TemporaryFolder dir;
+  WriteGguf(dir / "b.gguf", {{"empty", ""}, {"other", ""}}, {});
+  std::string key = ReadFile(dir / "b.gguf");
+  key.replace(key.find("other"), 5, "empty");
+  EXPECT_THAT(ErrorOf(key), HasSubstr("the key \"empty\" twice"));
   std::string alignment = bytes;
   alignment[alignment.find("general.alignment") + 17 + 4] = 63;
   EXPECT_THAT(ErrorOf(alignment), HasSubstr("power of two"));
@@ -103,6 +108,10 @@ TEST(Gguf, RefusesTensorsThatDoNotFit) {
   std::string huge = bytes;
   huge[dims + 8 + 6] = 0x7F;
   EXPECT_THAT(ErrorOf(huge), ::testing::AnyOf(HasSubstr("too large"), HasSubstr("truncated")));
+  std::string same = bytes;  // both at one place
+  const size_t other = bytes.find("vector") + 6 + 4 + 8 + 4;
+  same.replace(other, 8, bytes.substr(dims + 2 * 8 + 4, 8));
+  EXPECT_THAT(ErrorOf(same), HasSubstr("overlap"));
   std::string unknown = bytes;
   unknown[dims + 16] = 12;  // Q4_K
   EXPECT_EQ(Parse(unknown).tensors[0].other_dtype, "ggml type 12");

@@ -55,10 +55,11 @@ MimiCheckpoint CodecOf(const CsmCheckpoint& checkpoint);
 /// the same model: weights as stored, or as WeightLoader converts them to `dtype` (matrices outside
 /// the codec), so that what is saved computes what the loaded model does; keys that this library
 /// does not know are kept from the checkpoint's own files. Streams, so memory stays small; each
-/// file appears whole or not at all, config.json last. DIR may be the checkpoint's own. Throws
-/// FileError.
+/// file appears whole or not at all, config.json last. DIR may be the checkpoint's own. `progress`
+/// is told bytes written so far and in all. Throws FileError, or what `progress` throws.
 void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::path& dir,
-                       std::optional<DType> dtype = std::nullopt);
+                       std::optional<DType> dtype = std::nullopt,
+                       const ByteProgress& progress = {});
 
 /// A model by path, a folder or a GGUF file, or by name ("sesame/csm-1b") in the Hugging Face cache
 /// (HF_HUB_CACHE, HF_HOME,

@@ -178,9 +178,9 @@ Strings Metadata(const CsmCheckpoint& checkpoint, DType dtype) {
 
 }  // namespace
 
-std::vector<QuantizedTensor> QuantizeCheckpoint(
-    const CsmCheckpoint& checkpoint, DType dtype, const std::filesystem::path& output,
-    ThreadPool& pool, const std::function<void(int64_t done, int64_t total)>& progress) {
+std::vector<QuantizedTensor> QuantizeCheckpoint(const CsmCheckpoint& checkpoint, DType dtype,
+                                                const std::filesystem::path& output,
+                                                ThreadPool& pool, const ByteProgress& progress) {
   if (checkpoint.tensors->HasTransposedHeads()) {
     Fail<ArgumentError>("{} is a GGUF file already: quantize the checkpoint that it was made from",
                         checkpoint.dir.string());

@@ -30,9 +30,9 @@ struct QuantizedTensor {
 /// if `dtype` is quantized; the rest as stored. Names are HF's; codebooks_head is stored
 /// transposed. Memory is bounded by a few MB; the file appears whole or not at all. `progress` is
 /// called with bytes read so far and in all. Throws FileError, ArgumentError.
-std::vector<QuantizedTensor> QuantizeCheckpoint(
-    const CsmCheckpoint& checkpoint, DType dtype, const std::filesystem::path& output,
-    ThreadPool& pool, const std::function<void(int64_t done, int64_t total)>& progress);
+std::vector<QuantizedTensor> QuantizeCheckpoint(const CsmCheckpoint& checkpoint, DType dtype,
+                                                const std::filesystem::path& output,
+                                                ThreadPool& pool, const ByteProgress& progress);
 
 }  // namespace csm::checkpoint
 

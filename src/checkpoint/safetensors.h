@@ -42,10 +42,12 @@ struct TensorToWrite {
 
 /// Writes `path` atomically, tensors in the given order. {"format": "pt"} is the metadata that
 /// transformers asks for. Streams: holds a few MB, finds each tensor's bytes in `store` when their
-/// turn comes and releases them; null: the tensors are of no store. Throws FileError.
+/// turn comes and releases them; null: the tensors are of no store. Throws FileError, or what
+/// `progress` throws; then nothing is left.
 void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
                       const TensorStore* store,
-                      const SafetensorsMetadata& metadata = {{"format", "pt"}});
+                      const SafetensorsMetadata& metadata = {{"format", "pt"}},
+                      const ByteProgress& progress = {});
 
 }  // namespace csm::checkpoint
 

@@ -55,7 +55,7 @@ std::string Header(std::span<const TensorToWrite> tensors, const SafetensorsMeta
 }
 
 void WriteData(std::ofstream& out, const TensorToWrite& item, std::vector<float>& buffer,
-               const TensorStore* store) {
+               const TensorStore* store, const std::function<void(size_t num_bytes)>& on_written) {
   const TensorView& tensor = store == nullptr ? *item.tensor : *store->Find(item.tensor->name);
   const bool convert = IsWeight(tensor) && item.dtype != tensor.dtype;
   const size_t element = IsWeight(tensor) ? kernels::SizeOf(tensor.dtype) : 1;
@@ -75,13 +75,15 @@ void WriteData(std::ofstream& out, const TensorToWrite& item, std::vector<float>
     }
     out.write(bytes, static_cast<std::streamsize>(num_bytes));
     if (store != nullptr) store->Release(part);
+    on_written(num_bytes);
   }
 }
 
 }  // namespace
 
 void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorToWrite> tensors,
-                      const TensorStore* store, const SafetensorsMetadata& metadata) {
+                      const TensorStore* store, const SafetensorsMetadata& metadata,
+                      const ByteProgress& progress) {
   const std::string header = Header(tensors, metadata);
   AtomicFile file(path);
   std::ofstream out(file.path(), std::ios::binary);
@@ -89,8 +91,14 @@ void WriteSafetensors(const std::filesystem::path& path, std::span<const TensorT
   for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(uint64_t{header.size()} >> (8 * i));
   out.write(length, sizeof length);
   out.write(header.data(), static_cast<std::streamsize>(header.size()));
+  int64_t done = 0, total = 0;
+  for (const TensorToWrite& item : tensors) total += static_cast<int64_t>(BytesToWrite(item));
+  const auto on_written = [&](size_t num_bytes) {
+    done += static_cast<int64_t>(num_bytes);
+    if (progress) progress(done, total);
+  };
   std::vector<float> buffer;
-  for (const TensorToWrite& item : tensors) WriteData(out, item, buffer, store);
+  for (const TensorToWrite& item : tensors) WriteData(out, item, buffer, store, on_written);
   out.close();
   if (!out) Fail<FileError>("cannot write {}: {}", path.string(), std::strerror(errno));
   file.Commit();

@@ -74,7 +74,7 @@ Json ConfigToSave(const CsmCheckpoint& checkpoint, std::optional<DType> dtype) {
 }  // namespace
 
 void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::path& dir,
-                       std::optional<DType> dtype) {
+                       std::optional<DType> dtype, const ByteProgress& progress) {
   if (checkpoint.tensors->HasTransposedHeads()) {
     Fail<ArgumentError>(
         "{} is a GGUF file and cannot be saved as safetensors: save the checkpoint that it was "
@@ -87,7 +87,7 @@ void SaveCsmCheckpoint(const CsmCheckpoint& checkpoint, const std::filesystem::p
   KeepUnknownKeys(OriginalJson(checkpoint, "generation_config.json"), generation);
   MakeFolder(dir);
   WriteSafetensors(dir / "model.safetensors", TensorsToSave(checkpoint, dtype),
-                   checkpoint.tensors.get());
+                   checkpoint.tensors.get(), {{"format", "pt"}}, progress);
   WriteConfigJson(dir, "generation_config.json", generation);
   WriteConfigJson(dir, "config.json", config);
 }

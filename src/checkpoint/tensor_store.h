@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,6 +26,9 @@ struct TensorView {
   /// the tensor cannot be a weight, only be copied as bytes.
   std::string other_dtype = {};
 };
+
+/// Told bytes done so far and in all, every few MB.
+using ByteProgress = std::function<void(int64_t done, int64_t total)>;
 
 /// What an adapter adds to a matrix [outputs, inputs]: scale * B A.
 struct LowRank {

@@ -293,6 +293,7 @@ Json Codec(const CsmForConditionalGeneration& model) {
 }
 
 int Run(const BenchOptions& options) {
+  if (options.model.IsGiven()) CheckDistinct({options.json}, {}, options.model.Files());
   CheckTextWritable(options.json);
   const LoadOptions load = options.model.Load();
   ThreadPool& pool = load.runtime->impl()->pool;
@@ -319,7 +320,8 @@ int Run(const BenchOptions& options) {
 
 void AddBench(CLI::App& app, Action& action) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = app.add_subcommand("bench", "Measure speed, and the share of the machine's");
+  CLI::App* command = app.add_subcommand(
+      "bench", "Measure speed, and the share that it is of what the machine can");
   command->footer(kFooter);
   CLI::Option* model = options->model.AddModelTo(*command)->description(
       "Checkpoint folder, GGUF file, or the name of a model in the Hugging\n"

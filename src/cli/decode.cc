@@ -96,7 +96,8 @@ int Run(const DecodeOptions& options) {
   if (sequences.empty()) Fail<FormatError>("{} has no sequences", options.codes);
   const bool is_batch = sequences.size() > 1;
   options.audio.CheckStream(is_batch);
-  CheckDistinct(options.audio.Files(sequences.size(), is_batch), {options.codes});
+  CheckDistinct(options.audio.Files(sequences.size(), is_batch), {options.codes},
+                options.model.Files());
   const auto codec = MimiModel::from_pretrained(options.model.Dir(), options.model.Load());
   CheckCodes(sequences, codec.config(), options.codes);
   options.audio.CheckWritable(static_cast<int>(codec.config().sampling_rate), sequences.size(),

@@ -32,7 +32,7 @@ int DefaultCodebooks(const std::filesystem::path& dir) {
 
 int Run(const EncodeOptions& options) {
   const std::filesystem::path dir = options.model.Dir();
-  CheckDistinct({options.codes}, {options.input});
+  CheckDistinct({options.codes}, {options.input}, options.model.Files());
   CheckTextWritable(options.codes);
   const int num_codebooks =
       options.num_codebooks > 0 ? options.num_codebooks : DefaultCodebooks(dir);

@@ -86,7 +86,7 @@ void GenerateOptions::CheckTargets(const GenerateRequest& request,
   outputs.insert(outputs.end(), {codes_, timing_json_});
   std::vector<std::filesystem::path> inputs = prompt_.Files(conversations);
   inputs.emplace_back(voice_);
-  CheckDistinct(outputs, inputs);
+  CheckDistinct(outputs, inputs, model_.Files());
   audio_.CheckWritable(request.SamplingRate(), num_sequences, request.is_batch);
   CheckTextWritable(codes_);
   CheckTextWritable(timing_json_);

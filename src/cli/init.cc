@@ -8,9 +8,11 @@
 #include "checkpoint/initial_checkpoint.h"
 #include "checkpoint/json_file.h"
 #include "cli/field_options.h"
+#include "cli/interrupt.h"
 #include "cli/messages.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/training_commands.h"
 
 namespace csm::cli {
@@ -58,13 +60,19 @@ int Run(const InitCommand& command) {
   if (!command.codec.empty()) codec = command.codec;
   const auto initial =
       checkpoint::MakeInitialCheckpoint(command.config, codec, command.seed, Runtime());
-  ReplaceFolder(output, [&](const std::filesystem::path& dir) {
-    // The weights, which take long, come last.
-    checkpoint::WriteConfigJson(dir, "config.json", checkpoint::ToJson(initial.config));
-    CopyTokenizer(command.tokenizer, dir);
-    ReadProcessor(dir, initial.config, command.tokenizer).save_pretrained(dir);
-    checkpoint::SaveCsmCheckpoint(initial, dir, ParseDType(command.dtype));
-  });
+  try {
+    const InterruptGuard guard;
+    ReplaceFolder(output, [&](const std::filesystem::path& dir) {
+      // The weights, which take long, come last.
+      checkpoint::WriteConfigJson(dir, "config.json", checkpoint::ToJson(initial.config));
+      CopyTokenizer(command.tokenizer, dir);
+      ReadProcessor(dir, initial.config, command.tokenizer).save_pretrained(dir);
+      checkpoint::SaveCsmCheckpoint(initial, dir, ParseDType(command.dtype),
+                                    ShowBytes("csm: drawing weights"));
+    });
+  } catch (const Interrupted&) {
+    return ReportInterrupted();
+  }
   Say("{} is a checkpoint to be trained, with random weights", output.string());
   if (!codec) {
     Say("its codec is random too, which csm train does not change: --codec takes a trained one");

@@ -5,7 +5,8 @@
 namespace csm::cli {
 
 /// While it lives, the first SIGINT, SIGTERM or SIGHUP sets the flag; another one ends the process
-/// at once, for work that does not look. At most one at a time.
+/// at once, for work that does not look. What whoever started the program had it ignore (nohup) is
+/// still ignored. At most one at a time.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -13,6 +14,9 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 };
+
+/// Thrown by what work calls as it goes on, to end it.
+struct Interrupted {};
 
 /// Whether a signal has come since the guard was made.
 bool IsInterrupted();

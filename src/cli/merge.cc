@@ -4,9 +4,11 @@
 
 #include "base/atomic_file.h"
 #include "checkpoint/adapter.h"
+#include "cli/interrupt.h"
 #include "cli/messages.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/training_commands.h"
 
 namespace csm::cli {
@@ -27,10 +29,15 @@ int Run(const MergeCommand& command) {
   const auto merged = checkpoint::WithAdapter(
       checkpoint::OpenCsmCheckpoint(dir), checkpoint::ReadAdapter(command.adapter),
       dtype ? checkpoint::SumType::kF32 : checkpoint::SumType::kStored);
-  ReplaceFolder(output, [&](const std::filesystem::path& folder) {
-    checkpoint::SaveCsmCheckpoint(merged, folder, dtype);
-    processor.save_pretrained(folder);
-  });
+  try {
+    const InterruptGuard guard;
+    ReplaceFolder(output, [&](const std::filesystem::path& folder) {
+      checkpoint::SaveCsmCheckpoint(merged, folder, dtype, ShowBytes("csm: merging"));
+      processor.save_pretrained(folder);
+    });
+  } catch (const Interrupted&) {
+    return ReportInterrupted();
+  }
   Say("{} is a checkpoint with the adapter in its weights", output.string());
   return kExitOk;
 }

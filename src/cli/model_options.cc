@@ -113,6 +113,18 @@ std::filesystem::path ModelOptions::Dir() const {
   return ShippedVoice();
 }
 
+std::vector<std::filesystem::path> ModelOptions::Files() const {
+  std::vector<std::filesystem::path> files;
+  std::error_code error;  // of what cannot be listed there is a file, or loading says what is wrong
+  for (const std::filesystem::path& place : {Dir(), std::filesystem::path(adapter_)}) {
+    files.push_back(place);
+    for (const auto& entry : std::filesystem::directory_iterator(place, error)) {
+      files.push_back(entry.path());
+    }
+  }
+  return files;
+}
+
 LoadOptions ModelOptions::Load() const {
   LoadOptions options;
   if (!dtype_.empty()) options.dtype = ParseDType(dtype_);

@@ -33,6 +33,8 @@ class ModelOptions {
   /// --model, else the environment's CSM_MODEL, else the voice that ships. Throws FileError that
   /// says where was looked.
   std::filesystem::path Dir() const;
+  /// What of the model and the adapter is read, none of which may be an output too.
+  std::vector<std::filesystem::path> Files() const;
   LoadOptions Load() const;
   std::optional<Precision> GivenPrecision() const;
   Runtime Threads() const { return Runtime(threads_); }

@@ -65,7 +65,8 @@ void AudioOptions::CheckWritable(int sampling_rate, size_t num_sequences, bool i
 }
 
 void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
-                   const std::vector<std::filesystem::path>& inputs) {
+                   const std::vector<std::filesystem::path>& inputs,
+                   const std::vector<std::filesystem::path>& of_model) {
   const auto place = [](const std::filesystem::path& path) {
     std::error_code error;
     return std::filesystem::weakly_canonical(path, error);
@@ -79,6 +80,9 @@ void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
   std::map<std::filesystem::path, std::string_view> seen;  // with what to say of a second one
   for (const std::filesystem::path& input : inputs) {
     if (is_file(input)) seen.emplace(place(input), "is an input, too");
+  }
+  for (const std::filesystem::path& file : of_model) {
+    if (is_file(file)) seen.emplace(place(file), "is a file of the model");
   }
   for (const std::filesystem::path& output : outputs) {
     if (!is_file(output)) continue;
@@ -123,7 +127,8 @@ void WriteText(const std::string& target, std::string_view text) {
 }
 
 void CheckTextWritable(const std::string& target) {
-  if (!target.empty() && target != "-") AtomicFile{target};  // never committed: leaves no file
+  if (target.empty() || target == "-" || OpenFileNumber(target) >= 0) return;
+  AtomicFile{target};  // never committed: leaves no file
 }
 
 std::string CodesToJson(std::span<const Codes> sequences,

@@ -43,10 +43,11 @@ class AudioOptions {
   std::string subtype_;
 };
 
-/// Throws UsageError if two of the outputs are one file, or an output is one of the inputs: the
-/// later would overwrite the earlier. Empty paths and "-" stand for no file.
+/// Throws UsageError if two of the outputs are one file, or an output is one of the inputs, or of
+/// the model's files: the later would overwrite the earlier. Empty paths and "-" stand for no file.
 void CheckDistinct(const std::vector<std::filesystem::path>& outputs,
-                   const std::vector<std::filesystem::path>& inputs);
+                   const std::vector<std::filesystem::path>& inputs,
+                   const std::vector<std::filesystem::path>& of_model);
 
 /// Throws FileError if there is something in the folder already, or a file in its place.
 void CheckNewFolder(const std::filesystem::path& dir);

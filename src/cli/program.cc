@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <new>
 #include <span>
 #include <string>
@@ -24,7 +26,9 @@ namespace {
 int ReportParseResult(const CLI::App& app, const CLI::ParseError& result) {
   if (result.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
     app.exit(result);
-    return std::fflush(stdout) == 0 && std::ferror(stdout) == 0 ? kExitOk : kExitError;
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return kExitOk;
+    Say("cannot write to standard output: {}", std::strerror(errno));
+    return kExitError;
   }
   Say("{}", result.what());
   std::string command = "csm";
@@ -72,6 +76,21 @@ void CheckCommand(const CLI::App& app, std::span<char* const> arguments) {
                                fmt::join(names, fmt::format(", {}", of))));
 }
 
+/// Throws UsageError if a file is asked for by an empty name: a script's variable that is not set
+/// should not mean that the option was not given.
+void CheckNames(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string type = option->get_type_name();
+    const bool is_name = type.starts_with("FILE") || type.starts_with("DIR") ||
+                         type.starts_with("PATH") || type.find(".json") != std::string::npos ||
+                         type.find(".wav") != std::string::npos;
+    const std::vector<std::string>& values = option->results();
+    if (!is_name || std::find(values.begin(), values.end(), "") == values.end()) continue;
+    throw UsageError(fmt::format("{} is empty: it should be a name", option->get_name()));
+  }
+  for (const CLI::App* command : app.get_subcommands()) CheckNames(*command);
+}
+
 /// A closed standard stream would lend its number to the next file opened, and messages would go
 /// into that file. What stands in for it cannot be written, so a result is not lost silently.
 void FillStandardStreams() {
@@ -98,6 +117,7 @@ int RunProgram(int argc, char** argv, const std::function<void(CLI::App&, Action
   try {
     CheckCommand(app, std::span(argv, static_cast<size_t>(argc)).subspan(std::min(argc, 1)));
     app.parse(Arguments(app, argc, argv));
+    CheckNames(app);
     return action();
   } catch (const CLI::ParseError& result) {
     return ReportParseResult(app, result);

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
+#include "cli/interrupt.h"
 #include "cli/messages.h"
 
 namespace csm::cli {
@@ -55,6 +57,16 @@ void Progress::Finish() {
   if (!drawn_) return;
   SayRaw("\r\033[K");
   drawn_ = false;
+}
+
+checkpoint::ByteProgress ShowBytes(const std::string& label, bool quiet) {
+  constexpr int64_t kMegabyte = 1000000;
+  return
+      [label, quiet, progress = std::shared_ptr<Progress>()](int64_t done, int64_t total) mutable {
+        if (IsInterrupted()) throw Interrupted();
+        if (!progress) progress = std::make_shared<Progress>(label, "MB", total / kMegabyte, quiet);
+        progress->Update(done / kMegabyte);
+      };
 }
 
 }  // namespace csm::cli

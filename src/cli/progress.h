@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "checkpoint/tensor_store.h"
 
 namespace csm::cli {
 
@@ -35,6 +36,10 @@ class Progress {
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_draw_ = start_;
 };
+
+/// For work that tells how many bytes it has written: shows that, and throws Interrupted after
+/// Ctrl-C, if there is an InterruptGuard.
+checkpoint::ByteProgress ShowBytes(const std::string& label, bool quiet = false);
 
 }  // namespace csm::cli
 

@@ -31,8 +31,6 @@ struct QuantizeOptions {
   bool quiet = false;
 };
 
-struct Interrupted {};
-
 std::string Percent(double share) { return fmt::format("{:.3f} %", 100 * share); }
 
 /// How far the new model's logits and codes are from the original's, on a sentence.
@@ -104,16 +102,8 @@ int Run(const QuantizeOptions& options) {
   std::vector<checkpoint::QuantizedTensor> tensors;
   try {
     const InterruptGuard guard;
-    constexpr int64_t kMegabyte = 1000000;
-    std::optional<Progress> progress;
-    tensors = checkpoint::QuantizeCheckpoint(
-        model, dtype, options.output, runtime.impl()->pool, [&](int64_t done, int64_t total) {
-          if (IsInterrupted()) throw Interrupted();
-          if (!progress) {
-            progress.emplace("csm: quantizing", "MB", total / kMegabyte, options.quiet);
-          }
-          progress->Update(done / kMegabyte);
-        });
+    tensors = checkpoint::QuantizeCheckpoint(model, dtype, options.output, runtime.impl()->pool,
+                                             ShowBytes("csm: quantizing", options.quiet));
   } catch (const Interrupted&) {
     return ReportInterrupted();
   }

@@ -41,8 +41,6 @@ struct InfoOptions {
   bool json = false;
 };
 
-struct Interrupted {};
-
 Conversation ReadConversation(const std::string& file) {
   text::ConversationFile read = text::ReadConversations(file);
   if (read.is_batch) {
@@ -100,7 +98,7 @@ int Create(const CreateOptions& options) {
   const Conversation conversation = ReadConversation(options.conversation);
   std::vector<std::filesystem::path> inputs = text::AudioFiles({&conversation, 1});
   inputs.emplace_back(options.conversation);
-  CheckDistinct({options.output}, inputs);
+  CheckDistinct({options.output}, inputs, options.model.Files());
   CheckTextWritable(options.output);
   const engine::VoiceContext context = engine::ReadVoiceContext(
       CsmProcessor::from_pretrained(dir), conversation, {.parse_special = options.parse_special},

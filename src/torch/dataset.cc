@@ -79,10 +79,10 @@ Dataset LoadDataset(const std::filesystem::path& file, const CsmProcessor& proce
                     const MimiModel& codec, const CsmConfig& config, TrainOn train_on,
                     const CodeCache& cache, int num_threads, size_t num_first,
                     const DatasetCallbacks& callbacks) {
-  const std::vector<PlacedConversation> conversations = ReadDatasetFiles(file);
+  const std::vector<PlacedConversation> conversations = ReadDatasetFiles(file, callbacks.on_note);
   Encoder(cache, AudioFiles(conversations), callbacks).Run(num_threads);
   const auto skip = [&](const std::string& place, const Error& error) {
-    if (callbacks.on_skip) callbacks.on_skip(fmt::format("{} left out: {}", place, error.what()));
+    if (callbacks.on_note) callbacks.on_note(fmt::format("{} left out: {}", place, error.what()));
   };
   Dataset dataset;
   for (const auto& [conversation, place] : conversations) {

@@ -21,7 +21,7 @@ struct Cancelled {};
 struct DatasetCallbacks {
   /// One at a time, but from any thread.
   std::function<void(int64_t files, int64_t total)> on_encode;
-  std::function<void(const std::string& sentence)> on_skip;  ///< one a conversation left out
+  std::function<void(const std::string& sentence)> on_note;  ///< what is not used, and why
   std::function<bool()> is_cancelled;  ///< asked before each file, from any thread
 };
 

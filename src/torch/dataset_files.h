@@ -23,9 +23,11 @@ struct PlacedConversation {
 ///   FILE.csv             AudioFolder's metadata.csv with these columns; or LJSpeech's, lines of
 ///                        ID|text|normalised text without a header, for wavs/ID.wav
 ///   FOLDER               its metadata.jsonl or metadata.csv
-/// Audio is relative to the file's folder; a speaker is a number, 0 if there is none. Throws
-/// FileError, FormatError with the line.
-std::vector<PlacedConversation> ReadDatasetFiles(const std::filesystem::path& path);
+/// Audio is relative to the file's folder; a speaker is a number, 0 if there is none. `on_note` is
+/// told which columns of AudioFolder's are not used. Throws FileError, FormatError with the line.
+std::vector<PlacedConversation> ReadDatasetFiles(
+    const std::filesystem::path& path,
+    const std::function<void(const std::string& sentence)>& on_note = {});
 
 }  // namespace csm::train
 

@@ -18,6 +18,7 @@
 #include "torch/parameters.h"
 #include "torch/processes.h"
 #include "torch/run_identity.h"
+#include "torch/run_lock.h"
 #include "torch/run_log.h"
 #include "torch/run_model.h"
 #include "torch/sampler.h"
@@ -48,6 +49,7 @@ class Run {
     num_threads_ = runtime.num_threads();
     model_.emplace(request.model, last, options_, device_);
     optimizer_.emplace(*model_->module(), options_);
+    if (processes_.is_first()) lock_.emplace(request.output);
     LoadData();
     saved_options_ = RunIdentity(options_, *sampler_, model_->given());
     if (last) {
@@ -147,6 +149,13 @@ class Run {
     const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
     const CodeCache cache(request_.cache.empty() ? request_.output / "codes" : request_.cache,
                           model_->origin(), processor, codec);
+    for (const auto& data :
+         {request_.train_data, request_.eval_data}) {  // said before hours of work
+      std::error_code error;
+      if (!data.empty() && !std::filesystem::exists(data, error)) {
+        Fail<FileError>("cannot open {}: no such file or folder", data.string());
+      }
+    }
     const auto load = [&](const std::filesystem::path& data) {
       return LoadDataset(data, processor, codec, model_->config(), ParseTrainOn(options_.train_on),
                          cache, num_threads_, static_cast<size_t>(options_.num_samples), watch);
@@ -355,7 +364,8 @@ class Run {
   Json saved_options_;
   Position position_;
   int64_t saved_step_ = -1;
-  std::optional<RunLog> log_;  // of the first process
+  std::optional<RunLock> lock_;  // both of the first process
+  std::optional<RunLog> log_;
   StepMetrics last_;
   std::pair<int64_t, double> last_evaluation_ = {-1, 0};  // step and loss
   int64_t frames_ = 0;

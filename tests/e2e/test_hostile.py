@@ -6,7 +6,9 @@ import os
 import pathlib
 import resource
 import shutil
+import signal
 import struct
+import time
 import unittest
 
 from harness import TINY, CsmTest, Safetensors, load_json, not_emulated, write_wav
@@ -365,6 +367,37 @@ class Targets(CsmTest):
                 self.fails(*arguments, status=2)
                 self.assertEqual((wav.read_bytes(), talk.read_bytes(), codes.read_bytes()), before)
 
+    def test_a_models_files_are_not_overwritten(self):
+        folder, file = self.out / "m", self.out / "m.gguf"
+        shutil.copytree(TINY, folder)
+        self.csm("quantize", "--model", TINY, "--type", "f16", "--output", file)
+        talk = TINY / "context" / "conversation.json"
+        write_wav(self.out / "a.wav", [0.0] * 2000, 24000)
+        for arguments in (
+            ["generate", "--model", file, *TEXT, "--codes", file],
+            ["generate", "--model", folder, *TEXT, "--codes", folder / "tokenizer.json"],
+            ["generate", "--model", folder, *TEXT, "--codes", "c", "--timing-json", folder / "config.json"],
+            ["voice", "create", "--model", file, "--conversation", talk, "--output", file],
+            ["encode", "--model", file, self.out / "a.wav", "--codes", file],
+            ["bench", "--model", file, "--quick", "--json", file],
+        ):
+            with self.subTest(" ".join(map(str, arguments))):
+                before = [path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()]
+                self.assertIn("is a file of the model", self.fails(*arguments, status=2))
+                after = [path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()]
+                self.assertEqual(after, before)
+
+    def test_open_files_are_written_where_they_stand(self):
+        arguments = ["generate", "--model", TINY, *TEXT, "--max-new-tokens", "2", "--greedy", "--codes"]
+        expected = self.csm(*arguments, "-")[0]
+        self.assertEqual(self.csm(*arguments, "/dev/stdout")[0], expected)  # a pipe
+        log = self.out / "log"
+        log.write_text("precious\n")
+        with log.open("ab") as out:
+            self.csm(*arguments, "/dev/stdout", stdout=out)
+            self.csm(*arguments, "/proc/self/fd/1", stdout=out)
+        self.assertEqual(log.read_bytes(), b"precious\n" + 2 * expected)
+
     def test_every_target_of_a_batch_is_checked_before_the_work(self):
         (self.out / "a_1.wav").mkdir()
         more = ["--do-sample", "true", "--num-return-sequences", "2"]
@@ -435,6 +468,34 @@ class Usage(CsmTest):
         ):  # fmt: skip
             with self.subTest(" ".join(map(str, arguments))):
                 self.fails(*arguments, status=2)
+
+    def test_empty_names(self):
+        """As a script's variable that is not set gives them."""
+        generate = ["generate", "--model", TINY, *TEXT]
+        for arguments in (
+            [*generate, "--output", ""], [*generate, "--codes", "c.json", "--voice", ""],
+            [*generate, "--codes", "c.json", "--adapter="], [*generate, "--codes", "c.json", "--timing-json", ""],
+            ["encode", "--model", TINY, "", "--codes", "c.json"], ["voice", "create", "--conversation", "x", "--output", ""],
+        ):  # fmt: skip
+            with self.subTest(" ".join(map(str, arguments))):
+                self.assertIn("is empty", self.fails(*arguments, status=2))
+
+    def test_what_is_to_be_ignored_is(self):
+        """nohup, and the background jobs of scripts, have signals ignored."""
+
+        def ignore():
+            for each in (signal.SIGHUP, signal.SIGINT):
+                signal.signal(each, signal.SIG_IGN)
+
+        more = ["--num-return-sequences", "8", "--do-sample", "true", "--max-new-tokens", "50", "--codes"]
+        process = self.start("generate", "--model", TINY, *TEXT, *more, self.out / "c.json", preexec_fn=ignore)
+        while process.poll() is None:
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        process.communicate()
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(len(load_json(self.out / "c.json")["sequences"]), 8)
 
     def test_unknown_command(self):
         self.assertRegex(self.fails("sing", status=2), "no command 'sing'; there are generate, ")

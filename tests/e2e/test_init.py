@@ -4,6 +4,8 @@ import json
 import math
 import os
 import shutil
+import signal
+import time
 import unittest
 
 from harness import GOLDENS, TINY, CsmTest, Safetensors, load_json
@@ -35,6 +37,20 @@ class Init(CsmTest):
         self.assertAlmostEqual(loss["backbone_loss"], math.log(67), delta=0.1)
         self.assertAlmostEqual(loss["depth_decoder_loss"], math.log(67), delta=0.1)
         self.csm("generate", "--model", self.out / "m", "--text", "Hi.", "--max-new-tokens", "3", "--output", self.out / "a.wav")
+
+    def test_an_interrupted_one_leaves_nothing(self):
+        config = load_json(TINY / "config.json")
+        config["text_vocab_size"] = 4_000_000  # a second's work
+        (self.out / "config.json").write_text(json.dumps(config))
+        process = self.start(*self.arguments("m", config=self.out))
+        limit = time.monotonic() + 60
+        while not list(self.out.glob(".csm-*/.csm-*")):  # the weights, being written
+            self.assertLess(time.monotonic(), limit)
+            self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertEqual([path.name for path in self.out.iterdir()], ["config.json"])
 
     def test_the_seed_decides(self):
         tensors = []
