@@ -21,7 +21,7 @@ constexpr const char* kFooter =
   q8_0        8.5   0.5 % error (GGUF's Q8_0)
   q4          4.5   7.3 % error (GGUF's IQ4_NL)
 
-Every command takes the file as --model.)";
+Every command takes the file as --model but train, eval, merge and quantize.)";
 
 struct QuantizeOptions {
   ModelOptions model;
