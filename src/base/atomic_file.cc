@@ -135,7 +135,7 @@ int OpenFileNumber(const std::filesystem::path& path) {
   return -1;
 }
 
-AtomicFile::AtomicFile(std::filesystem::path target) : target_(FollowLinks(target)) {
+AtomicFile::AtomicFile(const std::filesystem::path& target) : target_(FollowLinks(target)) {
   if (OpenFileNumber(target) >= 0) {
     Fail<FileError>("cannot write {}: it is open already; give the name of a file",
                     target.string());
