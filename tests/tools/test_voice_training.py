@@ -195,5 +195,49 @@ class Grid(unittest.TestCase):
         self.assertLess(np.abs(samples - whole).max(), 1e-4)
 
 
+@unittest.skipIf(MISSING, f"no {', '.join(MISSING)} here")
+class CodeTransfer(unittest.TestCase):
+    SIZE, VOCABULARY, HIDDEN = 16, 19, 8
+
+    def tensors(self, codebooks, seed):
+        import code_transfer
+        import torch
+
+        torch.manual_seed(seed)
+        shapes = {
+            code_transfer.EMBEDDINGS: (codebooks * self.VOCABULARY, self.HIDDEN),
+            code_transfer.HEAD: (self.VOCABULARY, self.HIDDEN),
+            code_transfer.DEPTH_HEADS: (codebooks - 1, self.HIDDEN, self.VOCABULARY),
+        }
+        return {name: torch.randn(shape) for name, shape in shapes.items()}
+
+    def test_codes_by_other_numbers_mean_the_same(self):
+        import code_transfer
+        import numpy as np
+        import torch
+
+        rng = np.random.default_rng(0)
+        before = rng.integers(1, self.SIZE, (20_000, 3))
+        number = [np.concatenate([[0], 1 + rng.permutation(self.SIZE - 1)]) for _ in range(3)]
+        renumbered = np.stack([number[book][before[:, book]] for book in range(3)], axis=1)
+        after = np.concatenate([renumbered, rng.integers(0, self.SIZE, (20_000, 2))], axis=1)  # two say nothing
+        old, new = self.tensors(3, 1), self.tensors(5, 2)
+        found = code_transfer.carry_over(old, new, before.astype(np.int16), after.astype(np.int16), self.SIZE)
+        embeddings, head = found[code_transfer.EMBEDDINGS], found[code_transfer.HEAD]
+        depth_heads = found[code_transfer.DEPTH_HEADS]
+        for code in range(1, self.SIZE):
+            expected = old[code_transfer.EMBEDDINGS][code]
+            torch.testing.assert_close(embeddings[number[0][code]], expected)
+            torch.testing.assert_close(head[number[0][code]], old[code_transfer.HEAD][code])
+            expected = old[code_transfer.DEPTH_HEADS][1][:, code]
+            torch.testing.assert_close(depth_heads[1][:, number[2][code]], expected)
+        offsets = self.VOCABULARY * np.arange(5)
+        sums = embeddings[after + offsets].sum(1)
+        expected = old[code_transfer.EMBEDDINGS][before + offsets[:3]].sum(1)
+        self.assertLess(float((sums - expected).square().mean() / expected.square().mean()), 1e-3)
+        torch.testing.assert_close(head[self.SIZE :], old[code_transfer.HEAD][self.SIZE :])
+        torch.testing.assert_close(depth_heads[2:], new[code_transfer.DEPTH_HEADS][2:])
+
+
 if __name__ == "__main__":
     unittest.main()

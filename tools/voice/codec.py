@@ -57,11 +57,15 @@ def load_codec(file: Path, settings: Settings) -> MimiModel:
     return codec
 
 
-def _weights_of(voice: Path) -> dict[str, torch.Tensor]:
-    """Of the codec in a folder that `export` made."""
+def whole_codec_of(voice: Path) -> MimiModel:
+    """In a folder that `export` made, of its own sizes."""
     if not (voice / "config.json").is_file():
         raise RecipeError(f"{voice} is no voice of this recipe: there is no config.json")
-    return CsmForConditionalGeneration.from_pretrained(voice, dtype=torch.float32).codec_model.state_dict()
+    return CsmForConditionalGeneration.from_pretrained(voice, dtype=torch.float32).codec_model.eval()
+
+
+def _weights_of(voice: Path) -> dict[str, torch.Tensor]:
+    return whole_codec_of(voice).state_dict()
 
 
 def codec_of(voice: Path, settings: Settings) -> MimiModel:

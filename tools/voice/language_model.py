@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
+from transformers import MimiModel
 
+import code_transfer
 import codec
 import csm_files
 import speech
+from codes import encode
 from csm_tools.recipes import RecipeError, run_program, write_json
 from progress import Slot, say
 from settings import Settings
 
 INTERRUPTED = 130  # csm train's exit code after it has saved a checkpoint
+SHARDS_TO_COMPARE = 8  # of training speech: an hour and a half
 
 
 def message(written: str, speaker: int, **audio: Any) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def write_conversations(speech_folder: Path, codes_folder: Path, file: Path, nam
     partial.rename(file)
 
 
-# What belongs to codes: another codec's mean something else.
+# What belongs to codes: another codec's mean something else (code_transfer.py).
 OF_CODES = (
     "backbone_model.embed_tokens.",
     "lm_head.",
@@ -53,16 +58,30 @@ OF_CODES = (
 )
 
 
-def transfer(voice: Path, model: Path) -> None:
-    """Layers and text embeddings of another voice, in a folder that `csm init` made."""
+def codes_of_both(former: MimiModel, speech_folder: Path, codes_folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of the same frames by a former codec and by the new one: [frames, codebooks] each."""
+    before, after = [], []
+    for shard in speech.shards(speech_folder, "train")[:SHARDS_TO_COMPARE]:
+        before.append(encode(former, shard, torch.device("cpu")))
+        after.append(np.load(codes_folder / f"{shard.name}.npy"))
+    return np.concatenate(before), np.concatenate(after)
+
+
+def transfer(voice: Path, model: Path, speech_folder: Path, codes_folder: Path, size: int) -> None:
+    """What another voice's model knows, in a folder that `csm init` made. `size`: codes of a codebook."""
     file = model / "model.safetensors"
     weights, others = load_file(file), load_file(voice / "model.safetensors")
+    others = {name: value.float() for name, value in others.items()}
+    former = codec.whole_codec_of(voice)
+    if former.config.codebook_size == size:
+        before, after = codes_of_both(former, speech_folder, codes_folder)
+        weights |= code_transfer.carry_over(others, weights, before, after, size)
     for name, weight in weights.items():
         if name.startswith(OF_CODES):
             continue
         if name not in others or others[name].shape != weight.shape:
             raise RecipeError(f"{voice} has other sizes than these settings': {name}")
-        weights[name] = others[name].to(weight.dtype)
+        weights[name] = others[name]
     save_file(weights, file, {"format": "pt"})
 
 
@@ -108,7 +127,8 @@ class LanguageModel:
         made = self._folder / "made"
         run_program([*command, "--output", made, "--seed", self._settings.seed])
         if self._transferred is not None:
-            transfer(self._transferred, made)
+            say("language-model: begins with what that voice knows of its own codes")
+            transfer(self._transferred, made, self._speech, self._codes, self._settings.codebook_size)
         made.rename(self._initial)
 
     def options(self) -> dict[str, Any]:
