@@ -32,6 +32,7 @@ std::vector<Sample> Samples(const std::filesystem::path& data,
       Fail<ArgumentError>("{}: {}", place, error.what());
     }
   }
+  if (samples.empty()) Fail<FormatError>("{} holds no conversation", data.string());
   return samples;
 }
 

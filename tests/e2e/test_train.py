@@ -30,6 +30,11 @@ class Eval(CsmTest):
         arguments = ["--model", model, "--conversation", conversation, "--json", *more]
         return json.loads(self.csm("eval", *arguments)[0])
 
+    def test_nothing_to_learn_from(self):
+        empty = self.out / "empty.jsonl"
+        empty.write_text("")
+        self.assertIn("holds no conversation", self.fails("eval", "--model", TINY, "--conversation", empty))
+
     def test_losses_and_gradients_of_transformers(self):
         compared = 0
         for scenario in scenarios():
