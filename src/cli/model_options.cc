@@ -31,6 +31,14 @@ std::filesystem::path ShippedVoice() {
       fmt::join(places, " or "));
 }
 
+/// Of a model or an adapter, by its name. Results that stand in the same folder are none.
+bool IsModelFile(const std::filesystem::path& file) {
+  const std::string name = file.filename().string(), extension = file.extension().string();
+  return extension == ".safetensors" || extension == ".jinja" || extension == ".gguf" ||
+         name.ends_with("config.json") || name.ends_with(".index.json") ||
+         name == "tokenizer.json" || name == "special_tokens_map.json" || name == "README.md";
+}
+
 }  // namespace
 
 DType ParseDType(const std::string& name) {
@@ -119,7 +127,7 @@ std::vector<std::filesystem::path> ModelOptions::Files() const {
   for (const std::filesystem::path& place : {Dir(), std::filesystem::path(adapter_)}) {
     files.push_back(place);
     for (const auto& entry : std::filesystem::directory_iterator(place, error)) {
-      files.push_back(entry.path());
+      if (IsModelFile(entry.path())) files.push_back(entry.path());
     }
   }
   return files;

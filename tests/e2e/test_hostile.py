@@ -387,6 +387,11 @@ class Targets(CsmTest):
                 after = [path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()]
                 self.assertEqual(after, before)
 
+    def test_results_may_stand_beside_a_model(self):
+        shutil.copytree(TINY, self.out / "m")
+        for _ in range(2):
+            self.csm("generate", "--model", self.out / "m", *TEXT, "--codes", self.out / "m" / "codes.json")
+
     def test_open_files_are_written_where_they_stand(self):
         arguments = ["generate", "--model", TINY, *TEXT, "--max-new-tokens", "2", "--greedy", "--codes"]
         expected = self.csm(*arguments, "-")[0]
