@@ -167,6 +167,7 @@ void CheckUtf8(const std::filesystem::path& file, std::string_view content) {
 // The names in a header, of which none holds a comma.
 std::set<std::string> ColumnsOf(std::string_view header) {
   std::set<std::string> columns;
+  if (header.starts_with("\xEF\xBB\xBF")) header.remove_prefix(3);  // a byte order mark
   while (!header.empty()) {
     const size_t end = std::min(header.find(','), header.size());
     const std::string_view name = header.substr(0, end);

@@ -309,6 +309,9 @@ class Train(CsmTest):
         arguments = ["--model", TINY, "--max-steps", "1", "--num-samples", "0", "--train-data"]
         _, err = self.csm("train", *arguments, folder / "metadata.csv", "--output", self.out / "csv")
         self.assertIn("'speaker' not used", err)
+        (folder / "marked.csv").write_text("\ufefffile_name,text\r\nhello.wav,Hello.\r\n", "utf-8")
+        _, err = self.csm("train", *arguments, folder / "marked.csv", "--output", self.out / "marked")
+        self.assertNotIn("not used", err)
         _, err = self.csm("train", *arguments, folder, "--output", self.out / "both")
         self.assertIn("'mood' not used", err)
         self.assertIn("both metadata.jsonl, which is read", err)
