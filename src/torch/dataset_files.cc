@@ -83,17 +83,14 @@ std::vector<PlacedConversation> ReadJsonLines(const std::filesystem::path& file,
     const size_t begin = line.find_first_not_of(" \t\r");
     if (begin == std::string_view::npos) continue;
     const std::string place = LineOf(file, number);
-    if (line[begin] == '{') {
-      const Json object = ParseJson(line, place);
-      for (const auto& [key, value] : object.items()) columns.insert(key);
-      try {
-        conversations.push_back({FromObject(object, file.parent_path()), place});
-      } catch (const Error& error) {
-        Fail<FormatError>("{}: {}", place, error.what());
-      }
-      continue;
-    }
+    const bool is_object = line[begin] == '{';
+    const Json object = is_object ? ParseJson(line, place) : Json();
+    for (const auto& [key, value] : object.items()) columns.insert(key);
     try {
+      if (is_object) {
+        conversations.push_back({FromObject(object, file.parent_path()), place});
+        continue;
+      }
       for (Conversation& each : text::ParseConversations(line, file).conversations) {
         conversations.push_back({std::move(each), place});
       }

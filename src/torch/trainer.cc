@@ -34,13 +34,12 @@ struct FirstProcessSays {};
 
 class Run {
  public:
-  Run(const TrainRequest& request, const TrainCallbacks& callbacks, Processes& processes,
-      const std::string& device)
+  Run(const TrainRequest& request, const TrainCallbacks& callbacks, Processes& processes)
       : request_(request),
         options_(request.options),
         callbacks_(callbacks),
         processes_(processes),
-        device_(FindDevice(device)) {
+        device_(FindDevice(request.device)) {
     options_.Validate();
     const auto last = LastCheckpoint(request.output);
     CheckOutput(last.has_value());
@@ -149,8 +148,8 @@ class Run {
     const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
     const CodeCache cache(request_.cache.empty() ? request_.output / "codes" : request_.cache,
                           model_->origin(), processor, codec);
-    for (const auto& data :
-         {request_.train_data, request_.eval_data}) {  // said before hours of work
+    // Said before hours of work.
+    for (const auto& data : {request_.train_data, request_.eval_data}) {
       std::error_code error;
       if (!data.empty() && !std::filesystem::exists(data, error)) {
         Fail<FileError>("cannot open {}: no such file or folder", data.string());
@@ -384,11 +383,11 @@ namespace {
 
 // The first process makes folders and fills the cache of codes before the others look.
 TrainResult TrainWith(Processes& processes, const TrainRequest& request,
-                      const TrainCallbacks& callbacks, const std::string& device) {
+                      const TrainCallbacks& callbacks) {
   std::optional<Run> run;
   if (!processes.is_first()) processes.Wait();
   try {
-    run.emplace(request, callbacks, processes, device);
+    run.emplace(request, callbacks, processes);
   } catch (const Cancelled&) {
   }
   if (processes.is_first()) processes.Wait();
@@ -405,13 +404,14 @@ TrainResult TrainWith(Processes& processes, const TrainRequest& request,
 
 TrainResult Train(const TrainRequest& request, const TrainCallbacks& callbacks) {
   try {
-    const std::string device = DeviceOfProcess(request.device);
-    const std::unique_ptr<Processes> processes = JoinProcesses(device);
+    TrainRequest own = request;
+    own.device = DeviceOfProcess(request.device);
+    const std::unique_ptr<Processes> processes = JoinProcesses(own.device);
     const TrainCallbacks quiet{.is_cancelled = callbacks.is_cancelled};
     try {
-      return TrainWith(*processes, request, processes->is_first() ? callbacks : quiet, device);
-    } catch (
-        const FirstProcessSays&) {  // not an error of this one, which takes leave of the others
+      return TrainWith(*processes, own, processes->is_first() ? callbacks : quiet);
+    } catch (const FirstProcessSays&) {
+      // No error of this process, which takes leave of the others.
       return {.is_first = false, .has_failed = true};
     }
   } catch (const c10::Error& error) {

@@ -373,6 +373,10 @@ class Targets(CsmTest):
         self.csm("quantize", "--model", TINY, "--type", "f16", "--output", file)
         talk = TINY / "context" / "conversation.json"
         write_wav(self.out / "a.wav", [0.0] * 2000, 24000)
+
+        def contents():
+            return [path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()]
+
         for arguments in (
             ["generate", "--model", file, *TEXT, "--codes", file],
             ["generate", "--model", folder, *TEXT, "--codes", folder / "tokenizer.json"],
@@ -382,10 +386,9 @@ class Targets(CsmTest):
             ["bench", "--model", file, "--quick", "--json", file],
         ):
             with self.subTest(" ".join(map(str, arguments))):
-                before = [path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()]
+                before = contents()
                 self.assertIn("is a file of the model", self.fails(*arguments, status=2))
-                after = [path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()]
-                self.assertEqual(after, before)
+                self.assertEqual(contents(), before)
 
     def test_results_may_stand_beside_a_model(self):
         shutil.copytree(TINY, self.out / "m")

@@ -157,14 +157,21 @@ class Train(CsmTest):
         self.assertLess(best, 5)
         self.assertEqual(found, {f"checkpoint-{best}", "checkpoint-6"})
 
-    def test_one_run_at_a_time(self):
-        arguments = self.arguments("run", "--max-steps", "1000000", "--save-steps", "1000000")
+    ENDLESS = ("--max-steps", "1000000", "--save-steps", "1000000")
+
+    def start_training(self, arguments):
+        """The program, which has trained some steps."""
         process = self.start(*arguments)
         metrics = self.out / "run" / "metrics.jsonl"
         limit = time.monotonic() + 60
         while not (metrics.exists() and metrics.read_text().count("\n") > 2):
             self.assertLess(time.monotonic(), limit)
             time.sleep(0.05)
+        return process
+
+    def test_one_run_at_a_time(self):
+        arguments = self.arguments("run", *self.ENDLESS)
+        process = self.start_training(arguments)
         _, err = self.csm(*arguments, status=1)
         self.assertIn("another csm train", err)
         process.kill()
@@ -172,12 +179,7 @@ class Train(CsmTest):
         self.csm(*self.arguments("run", "--max-steps", "1"))  # the lock went with it
 
     def test_an_interrupted_run_is_saved(self):
-        process = self.start(*self.arguments("run", "--max-steps", "1000000", "--save-steps", "1000000"))
-        metrics = self.out / "run" / "metrics.jsonl"
-        limit = time.monotonic() + 60
-        while not (metrics.exists() and metrics.read_text().count("\n") > 2):
-            self.assertLess(time.monotonic(), limit)
-            time.sleep(0.05)
+        process = self.start_training(self.arguments("run", *self.ENDLESS))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, err)

@@ -15,12 +15,13 @@ RIDGE = 20.0  # frames' worth of doubt in an embedding
 MIN_USES = 5  # of a code, to say what it means
 
 
-def likely(before: np.ndarray, after: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
-    """[size, size]: how often each former code (column) was where the new code (row) is; and the new codes' uses."""
+def means(values: Tensor, otherwise: Tensor, before: np.ndarray, after: np.ndarray) -> Tensor:
+    """For each new code, the mean of the former codes' `values`, [codes, dim], where it is; rare ones: `otherwise`."""
+    size = len(values)
     counts = torch.zeros(size, size)
     counts.index_put_((torch.from_numpy(after), torch.from_numpy(before)), torch.ones(len(after)), accumulate=True)
-    uses = counts.sum(1)
-    return counts / uses.clamp(min=1)[:, None], uses
+    uses = counts.sum(1, keepdim=True)
+    return torch.where(uses >= MIN_USES, counts / uses.clamp(min=1) @ values, otherwise)
 
 
 def _embeddings(old: Tensor, new: Tensor, before: np.ndarray, after: np.ndarray, size: int) -> Tensor:
@@ -28,9 +29,7 @@ def _embeddings(old: Tensor, new: Tensor, before: np.ndarray, after: np.ndarray,
     can: the backbone is given nothing else."""
     vocabulary_old, vocabulary = len(old) // before.shape[1], len(new) // after.shape[1]
     found = new.clone()
-    shares, uses = likely(before[:, 0], after[:, 0], size)
-    known = uses >= MIN_USES
-    found[:size][known] = (shares @ old[:size])[known]
+    found[:size] = means(old[:size], new[:size], before[:, 0], after[:, 0])
     found[0] = old[0]  # of the end
     wanted = sum(old[before[:, book] + book * vocabulary_old] for book in range(before.shape[1]))
     rest = wanted - found[after[:, 0]]
@@ -54,14 +53,10 @@ def carry_over(
     """The tensors of codes for a model of the new codec; `size`: codes of a codebook."""
     before, after = before.astype(np.int64), after.astype(np.int64)
     found = {EMBEDDINGS: _embeddings(old[EMBEDDINGS], new[EMBEDDINGS], before, after, size)}
-    shares, uses = likely(before[:, 0], after[:, 0], size)
-    known = uses >= MIN_USES
     found[HEAD] = old[HEAD].clone()
-    found[HEAD][:size][known] = (shares @ old[HEAD][:size])[known]
-    heads = new[DEPTH_HEADS].clone()
+    found[HEAD][:size] = means(old[HEAD][:size], old[HEAD][:size], before[:, 0], after[:, 0])
+    found[DEPTH_HEADS] = new[DEPTH_HEADS].clone()
     for book in range(1, min(before.shape[1], after.shape[1])):
-        shares, uses = likely(before[:, book], after[:, book], size)
-        known = uses >= MIN_USES
-        heads[book - 1][:, :size][:, known] = (shares @ old[DEPTH_HEADS][book - 1][:, :size].T)[known].T
-    found[DEPTH_HEADS] = heads
+        known, fresh = (weights[DEPTH_HEADS][book - 1, :, :size].T for weights in (old, new))
+        found[DEPTH_HEADS][book - 1, :, :size] = means(known, fresh, before[:, book], after[:, book]).T
     return found
