@@ -5,11 +5,20 @@
 #include <benchmark/benchmark.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "csm/csm.hpp"
 
 namespace csm::bench {
+
+// Types of weights, as benchmarks take arguments.
+inline constexpr int64_t kF32 = static_cast<int64_t>(DType::kF32);
+inline constexpr int64_t kF16 = static_cast<int64_t>(DType::kF16);
+inline constexpr int64_t kBF16 = static_cast<int64_t>(DType::kBF16);
+inline constexpr int64_t kQ8 = static_cast<int64_t>(DType::kQ8_0);
+inline constexpr int64_t kQ4 = static_cast<int64_t>(DType::kQ4);
 
 struct Machine {
   Machine();

@@ -12,11 +12,10 @@
 namespace csm::kernels {
 namespace {
 
+using bench::kBF16;
+using bench::kF16;
+using bench::kF32;
 using bench::Values;
-
-constexpr int64_t kF32 = static_cast<int64_t>(DType::kF32);
-constexpr int64_t kF16 = static_cast<int64_t>(DType::kF16);
-constexpr int64_t kBF16 = static_cast<int64_t>(DType::kBF16);
 
 constexpr size_t kN = 8192;  // the widest row of csm-1b
 

@@ -14,6 +14,11 @@
 namespace csm::kernels {
 namespace {
 
+using bench::kBF16;
+using bench::kF16;
+using bench::kF32;
+using bench::kQ4;
+using bench::kQ8;
 using bench::TheMachine;
 using bench::Values;
 
@@ -62,12 +67,6 @@ void BM_MatMul(benchmark::State& state) {
   bench::Report(state, static_cast<double>(bytes), static_cast<double>(rows * outputs * cols),
                 IsQuantized(dtype));
 }
-
-constexpr int64_t kF32 = static_cast<int64_t>(DType::kF32);
-constexpr int64_t kF16 = static_cast<int64_t>(DType::kF16);
-constexpr int64_t kBF16 = static_cast<int64_t>(DType::kBF16);
-constexpr int64_t kQ8 = static_cast<int64_t>(DType::kQ8_0);
-constexpr int64_t kQ4 = static_cast<int64_t>(DType::kQ4);
 
 void MatMulShapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"rows", "outputs", "inputs", "stride", "dtype"});

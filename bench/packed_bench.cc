@@ -10,11 +10,11 @@
 namespace csm::kernels {
 namespace {
 
+using bench::kQ4;
+using bench::kQ8;
 using bench::TheMachine;
 using bench::Values;
 
-constexpr int64_t kQ8 = static_cast<int64_t>(DType::kQ8_0);
-constexpr int64_t kQ4 = static_cast<int64_t>(DType::kQ4);
 constexpr size_t kCols = 2048;
 
 std::vector<std::byte> Quantized(DType dtype, size_t num_rows) {

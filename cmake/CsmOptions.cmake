@@ -6,6 +6,10 @@ target_compile_options(csm_options INTERFACE -Wall -Wextra -Wshadow -Wno-missing
 # The same source must give the same bits on every build of one instruction set:
 # never contract a*b+c behind the author's back (kernels ask for fused products by name).
 target_compile_options(csm_options INTERFACE -ffp-contract=off)
+if(CMAKE_UNITY_BUILD)
+  # It takes another file's unnamed namespace, included, for a header's.
+  target_compile_options(csm_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endif()
 if(CSM_WERROR)
   target_compile_options(csm_options INTERFACE -Werror)
 endif()

@@ -17,7 +17,7 @@ namespace {
 
 // libsndfile's Vorbis encoder takes a whole call's samples onto its stack frame by frame, and
 // crashes on minutes at once.
-constexpr size_t kPiece = 1 << 14;
+constexpr size_t kEncodedPiece = 1 << 14;
 // Sizes in a wav header have 32 bits; 4 KiB are left for the header.
 constexpr int64_t kMaxWavBytes = (int64_t{1} << 32) - 4096;
 
@@ -113,8 +113,8 @@ struct AudioWriter::Impl {
     }
     const bool saturates = format.lossy_codec != 0 || type != SampleType::kFloat;
     if (saturates) num_saturated += CountBeyondFullScale(samples);
-    for (size_t begin = 0; begin < samples.size(); begin += kPiece) {
-      WritePiece(samples.subspan(begin, std::min(kPiece, samples.size() - begin)));
+    for (size_t begin = 0; begin < samples.size(); begin += kEncodedPiece) {
+      WritePiece(samples.subspan(begin, std::min(kEncodedPiece, samples.size() - begin)));
     }
     num_samples = total;
   }

@@ -13,21 +13,21 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-CsmConfig Parse(const Json& json) { return ParseCsmConfig(json, "config.json"); }
+CsmConfig ParseConfig(const Json& json) { return ParseCsmConfig(json, "config.json"); }
 
-CsmConfig ParseText(const char* text) { return Parse(ParseConfigJson(text, "config.json")); }
+CsmConfig ParseText(const char* text) { return ParseConfig(ParseConfigJson(text, "config.json")); }
 
 /// The tiny config with `patch` merged over it (RFC 7396, so null removes a key; see WithNull).
 CsmConfig Patched(const char* patch) {
   Json json = ToJson(TinyConfig());
   json.merge_patch(Json::parse(patch));
-  return Parse(json);
+  return ParseConfig(json);
 }
 
 CsmConfig WithNull(const char* pointer) {
   Json json = ToJson(TinyConfig());
   json[Json::json_pointer(pointer)] = nullptr;
-  return Parse(json);
+  return ParseConfig(json);
 }
 
 std::string PatchError(const char* patch) {
@@ -81,14 +81,14 @@ TEST(Config, FollowsTheRulesOfFrameRate) {
   EXPECT_EQ(rate(R"({"codec_config":{"upsampling_ratios":[4,3]}})"), 1000);
   Json json = ToJson(TinyConfig());  // its _frame_rate is null, which beats the older key
   json["codec_config"]["frame_rate"] = 6.25;
-  EXPECT_EQ(Parse(json).codec_config.frame_rate, 12.5);
+  EXPECT_EQ(ParseConfig(json).codec_config.frame_rate, 12.5);
 }
 
 RopeParameters Rope(const char* fields) {
   Json json = ToJson(TinyConfig());
   json.erase("rope_parameters");
   json.update(Json::parse(fields));
-  return Parse(json).rope_parameters;
+  return ParseConfig(json).rope_parameters;
 }
 
 TEST(Config, FollowsThePrecedenceOfRopeKeys) {

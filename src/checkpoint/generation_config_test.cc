@@ -14,16 +14,16 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-GenerationConfig Parse(const char* text) {
+GenerationConfig ParseGeneration(const char* text) {
   return ParseGenerationConfig(ParseConfigJson(text, "g.json"), "g.json", 32);
 }
 
-std::string ParseError(const char* text) {
-  return MessageOf<FormatError>([&] { Parse(text); });
+std::string ErrorOfGeneration(const char* text) {
+  return MessageOf<FormatError>([&] { ParseGeneration(text); });
 }
 
 TEST(GenerationConfig, ReadsThePublishedForm) {
-  const GenerationConfig config = Parse(
+  const GenerationConfig config = ParseGeneration(
       R"({"_from_model_config":true,"bos_token_id":128000,"depth_decoder__from_model_config":true,
           "depth_decoder_do_sample":true,"depth_decoder_temperature":0.7,"depth_decoder_top_k":5,
           "depth_decoder_max_new_tokens":31,"depth_decoder_min_new_tokens":31,"do_sample":true,
@@ -39,12 +39,12 @@ TEST(GenerationConfig, ReadsThePublishedForm) {
 }
 
 TEST(GenerationConfig, NullsAndAbsenceAreDefaults) {
-  EXPECT_EQ(Parse("{}"), GenerationConfig());
-  EXPECT_EQ(
-      Parse(R"({"do_sample":null,"temperature":null,"top_k":null,"min_p":null,"num_beams":null,
+  EXPECT_EQ(ParseGeneration("{}"), GenerationConfig());
+  EXPECT_EQ(ParseGeneration(
+                R"({"do_sample":null,"temperature":null,"top_k":null,"min_p":null,"num_beams":null,
                       "bad_words_ids":null,"max_length":null,"depth_decoder_top_p":null,
                       "depth_decoder_max_new_tokens":null})"),
-      GenerationConfig());
+            GenerationConfig());
   const TemporaryFolder dir;
   EXPECT_EQ(GenerationConfig::from_pretrained(dir.path()), GenerationConfig());
 }
@@ -69,7 +69,7 @@ TEST(GenerationConfig, RefusesWhatIsNotSupported) {
       {R"({"max_new_tokens":0})", "max_new_tokens is 0"},
   };
   for (const auto& [text, expected] : cases) {
-    EXPECT_THAT(ParseError(text), AllOf(HasSubstr("g.json: "), HasSubstr(expected))) << text;
+    EXPECT_THAT(ErrorOfGeneration(text), AllOf(HasSubstr("g.json: "), HasSubstr(expected))) << text;
   }
 }
 

@@ -37,17 +37,17 @@ std::string Sample() {
   return ReadFile(dir / "a.gguf");
 }
 
-GgufContent Parse(const std::string& bytes) {
+GgufContent ParseBytes(const std::string& bytes) {
   return ParseGguf(std::as_bytes(std::span(bytes)), "a.gguf");
 }
 
 std::string ErrorOf(const std::string& bytes) {
-  return MessageOf<FormatError>([&] { Parse(bytes); });
+  return MessageOf<FormatError>([&] { ParseBytes(bytes); });
 }
 
 TEST(Gguf, ReadsWhatItWrites) {
   const std::string bytes = Sample();
-  const GgufContent content = Parse(bytes);
+  const GgufContent content = ParseBytes(bytes);
   EXPECT_EQ(content.strings.at("general.architecture"), "csm");
   EXPECT_EQ(content.strings.at("empty"), "");
   ASSERT_EQ(content.tensors.size(), 2U);
@@ -74,7 +74,7 @@ TEST(Gguf, EveryTruncationIsASentence) {
   for (size_t size = 0; size < end; ++size) {
     EXPECT_THAT(ErrorOf(bytes.substr(0, size)), HasSubstr("a.gguf")) << size;
   }
-  EXPECT_NO_THROW(Parse(bytes.substr(0, end)));
+  EXPECT_NO_THROW(ParseBytes(bytes.substr(0, end)));
 }
 
 TEST(Gguf, RefusesWhatItIsNot) {
@@ -114,7 +114,7 @@ TEST(Gguf, RefusesTensorsThatDoNotFit) {
   EXPECT_THAT(ErrorOf(same), HasSubstr("overlap"));
   std::string unknown = bytes;
   unknown[dims + 16] = 12;  // Q4_K
-  EXPECT_EQ(Parse(unknown).tensors[0].other_dtype, "ggml type 12");
+  EXPECT_EQ(ParseBytes(unknown).tensors[0].other_dtype, "ggml type 12");
 }
 
 TEST(Gguf, AQuantizedCheckpointIsAModel) {

@@ -11,9 +11,12 @@
 namespace csm::checkpoint {
 namespace {
 
-constexpr uint32_t kAlignment = 64;  // a cache line: tensors can be read where they are mapped
+constexpr uint32_t kTensorAlignment =
+    64;  // a cache line: tensors can be read where they are mapped
 
-uint64_t Aligned(uint64_t offset) { return (offset + kAlignment - 1) / kAlignment * kAlignment; }
+uint64_t Aligned(uint64_t offset) {
+  return (offset + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+}
 
 template <typename T>
 void Append(std::string& bytes, T value) {
@@ -33,7 +36,7 @@ std::string Header(const std::vector<std::pair<std::string, std::string>>& strin
   Append(header, uint64_t{strings.size() + 1});
   AppendString(header, kGgufAlignmentKey);
   Append(header, kGgufUint32);
-  Append(header, kAlignment);
+  Append(header, kTensorAlignment);
   for (const auto& [key, value] : strings) {
     AppendString(header, key);
     Append(header, kGgufString);

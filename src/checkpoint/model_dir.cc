@@ -19,9 +19,9 @@ namespace {
 bool SameValues(const TensorStore& store, const TensorView& a, const TensorView& b) {
   if (a.dtype != b.dtype || a.bytes.size() != b.bytes.size()) return false;
   // Compared in pieces, so that the two (0.5 GB each in csm-1b) are never resident as a whole.
-  constexpr size_t kPiece = size_t{8} << 20;
-  for (size_t begin = 0; begin < a.bytes.size(); begin += kPiece) {
-    const size_t size = std::min(kPiece, a.bytes.size() - begin);
+  constexpr size_t kPieceBytes = size_t{8} << 20;
+  for (size_t begin = 0; begin < a.bytes.size(); begin += kPieceBytes) {
+    const size_t size = std::min(kPieceBytes, a.bytes.size() - begin);
     TensorView piece_a = a;
     TensorView piece_b = b;
     piece_a.bytes = a.bytes.subspan(begin, size);

@@ -12,18 +12,18 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-std::vector<TensorView> Parse(const std::string& file) {
+std::vector<TensorView> ParseFile(const std::string& file) {
   return ParseSafetensors(std::as_bytes(std::span(file)), "f.safetensors");
 }
 
-std::string ParseError(const std::string& file) {
-  const std::string message = MessageOf<FormatError>([&] { Parse(file); });
+std::string ErrorOfFile(const std::string& file) {
+  const std::string message = MessageOf<FormatError>([&] { ParseFile(file); });
   EXPECT_THAT(message, HasSubstr("f.safetensors"));
   return message;
 }
 
 std::string ErrorOfHeader(const std::string& header, size_t data_size = 0) {
-  return ParseError(Safetensors(header, std::string(data_size, 'x')));
+  return ErrorOfFile(Safetensors(header, std::string(data_size, 'x')));
 }
 
 std::string Entry(const std::string& fields) { return R"({"t":{)" + fields + "}}"; }
@@ -38,7 +38,7 @@ TEST(Safetensors, ReadsEveryType) {
       {"q", "F4", {2, 3}, std::string(3, 'q')},
   };
   const std::string file = Safetensors(stored);
-  const std::vector<TensorView> tensors = Parse(file);
+  const std::vector<TensorView> tensors = ParseFile(file);
   ASSERT_EQ(tensors.size(), 6u);
   EXPECT_EQ(tensors[0].name, "a");
   EXPECT_EQ(tensors[0].dtype, DType::kF32);
@@ -55,20 +55,20 @@ TEST(Safetensors, ReadsEveryType) {
 }
 
 TEST(Safetensors, AcceptsMetadataPaddingAndNoTensors) {
-  EXPECT_TRUE(Parse(Safetensors("{}", "")).empty());
-  EXPECT_TRUE(Parse(Safetensors(R"({"__metadata__":{"format":"pt"}}   )", "")).empty());
-  EXPECT_TRUE(Parse(Safetensors(R"({"__metadata__":null})", "")).empty());
+  EXPECT_TRUE(ParseFile(Safetensors("{}", "")).empty());
+  EXPECT_TRUE(ParseFile(Safetensors(R"({"__metadata__":{"format":"pt"}}   )", "")).empty());
+  EXPECT_TRUE(ParseFile(Safetensors(R"({"__metadata__":null})", "")).empty());
 }
 
 TEST(Safetensors, RefusesABadFrame) {
-  EXPECT_THAT(ParseError(""), HasSubstr("0 bytes long"));
-  EXPECT_THAT(ParseError("1234567"), HasSubstr("7 bytes long"));
-  EXPECT_THAT(ParseError(std::string(8, '\xff') + "{}"), HasSubstr("limit is 100000000"));
-  EXPECT_THAT(ParseError(std::string("\x03\0\0\0\0\0\0\0{}", 10)), HasSubstr("truncated"));
+  EXPECT_THAT(ErrorOfFile(""), HasSubstr("0 bytes long"));
+  EXPECT_THAT(ErrorOfFile("1234567"), HasSubstr("7 bytes long"));
+  EXPECT_THAT(ErrorOfFile(std::string(8, '\xff') + "{}"), HasSubstr("limit is 100000000"));
+  EXPECT_THAT(ErrorOfFile(std::string("\x03\0\0\0\0\0\0\0{}", 10)), HasSubstr("truncated"));
   // Truncated in every possible place.
   const std::string whole = Safetensors({{"t", "F32", {2}, std::string(8, 'x')}});
-  for (size_t size = 0; size < whole.size(); ++size) ParseError(whole.substr(0, size));
-  EXPECT_THAT(ParseError(whole + "x"), HasSubstr("9 bytes of data, its tensors 8"));
+  for (size_t size = 0; size < whole.size(); ++size) ErrorOfFile(whole.substr(0, size));
+  EXPECT_THAT(ErrorOfFile(whole + "x"), HasSubstr("9 bytes of data, its tensors 8"));
 }
 
 TEST(Safetensors, RefusesBadJson) {
@@ -136,14 +136,14 @@ TEST(Safetensors, RefusesHolesOverlapsAndDuplicates) {
                                    first, name, second),
                        std::string(8, 'x'));
   };
-  EXPECT_EQ(Parse(two("[4,8]", "[0,4]")).size(), 2u);
-  EXPECT_THAT(ParseError(two("[0,4]", "[5,9]")),
+  EXPECT_EQ(ParseFile(two("[4,8]", "[0,4]")).size(), 2u);
+  EXPECT_THAT(ErrorOfFile(two("[0,4]", "[5,9]")),
               HasSubstr("\"b\" are [5, 9], expected them to st"));
-  EXPECT_THAT(ParseError(two("[0,4]", "[3,7]")), HasSubstr("expected them to start at 4"));
-  EXPECT_THAT(ParseError(two("[0,4]", "[0,4]")), HasSubstr("expected them to start at 4"));
-  EXPECT_THAT(ParseError(two("[0,4]", "[4,18446744073709551615]")), HasSubstr("truncated"));
-  EXPECT_THAT(ParseError(two("[0,4]", "[4,0]")), HasSubstr("are [4, 0]"));
-  EXPECT_THAT(ParseError(two("[0,4]", "[4,8]", "a")), HasSubstr("two tensors named \"a\""));
+  EXPECT_THAT(ErrorOfFile(two("[0,4]", "[3,7]")), HasSubstr("expected them to start at 4"));
+  EXPECT_THAT(ErrorOfFile(two("[0,4]", "[0,4]")), HasSubstr("expected them to start at 4"));
+  EXPECT_THAT(ErrorOfFile(two("[0,4]", "[4,18446744073709551615]")), HasSubstr("truncated"));
+  EXPECT_THAT(ErrorOfFile(two("[0,4]", "[4,0]")), HasSubstr("are [4, 0]"));
+  EXPECT_THAT(ErrorOfFile(two("[0,4]", "[4,8]", "a")), HasSubstr("two tensors named \"a\""));
 }
 
 TEST(Safetensors, ShortensLongNamesInMessages) {

@@ -138,14 +138,14 @@ void WeightLoader::ForEach(size_t count, const Task& task) {
 
 void WeightLoader::ConvertAll(const TensorView& tensor, std::byte* to, DType dtype) {
   constexpr size_t kPieces = 64;  // of a chunk, for the threads; whole blocks
-  constexpr size_t kPieceElements = kChunkElements / kPieces;
+  constexpr size_t kTaskElements = kChunkElements / kPieces;
   const size_t n = NumElements(tensor);
   if (kernels::IsQuantized(dtype)) values_.resize(std::min(n, kChunkElements));
   for (size_t chunk = 0; chunk < n; chunk += kChunkElements) {
     const size_t chunk_end = std::min(chunk + kChunkElements, n);
-    ForEach((chunk_end - chunk + kPieceElements - 1) / kPieceElements, [&](size_t i) {
-      const size_t begin = chunk + i * kPieceElements;
-      const size_t count = std::min(kPieceElements, chunk_end - begin);
+    ForEach((chunk_end - chunk + kTaskElements - 1) / kTaskElements, [&](size_t i) {
+      const size_t begin = chunk + i * kTaskElements;
+      const size_t count = std::min(kTaskElements, chunk_end - begin);
       ConvertPiece(tensor, begin, count, dtype, values_, begin - chunk,
                    to + kernels::StoredRowBytes(dtype, begin));
     });

@@ -24,7 +24,7 @@
 namespace csm::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kBenchFooter =
     R"(Without --model, weights are made up: their values do not matter to the time they take.
 
   csm bench --type q4 --quick
@@ -322,7 +322,7 @@ void AddBench(CLI::App& app, Action& action) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand(
       "bench", "Measure speed, and the share that it is of what the machine can");
-  command->footer(kFooter);
+  command->footer(kBenchFooter);
   CLI::Option* model = options->model.AddModelTo(*command)->description(
       "Checkpoint folder, GGUF file, or the name of a model in the Hugging\n"
       "Face cache (default: made-up weights)");

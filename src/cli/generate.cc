@@ -17,7 +17,7 @@
 namespace csm::cli {
 namespace {
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kGenerateFooter = R"(Examples:
   csm generate --text "Hello from Sesame." --output hello.wav
   csm generate --text-file chapter.txt --speaker 1 --max-new-tokens 500 --output chapter.flac
   csm generate --conversation talk.json --seed 7 --output answer.wav
@@ -162,7 +162,7 @@ void AddGenerate(CLI::App& app, Action& action) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command =
       app.add_subcommand("generate", "Speak a text, or the last turn of a conversation");
-  command->footer(kFooter);
+  command->footer(kGenerateFooter);
   options->AddTo(*command);
   command->callback([options, &action] { action = [options] { return Run(*options); }; });
 }

@@ -19,7 +19,7 @@ namespace {
 constexpr std::string_view kDepthPrefix = "--depth-decoder-";
 
 // Of the backbone's options; a depth decoder's twin is described by reference to it.
-constexpr std::array kHelp = {
+constexpr std::array kGenerationHelp = {
     FieldHelp{"--do-sample", "true|false", "Draw codebook 0 at random instead of taking the best"},
     FieldHelp{"--temperature", "X", "Divide logits by X: below 1 is safer, above 1 more varied"},
     FieldHelp{"--top-h", "X", "Keep the likeliest codes up to a share X of the entropy"},
@@ -57,7 +57,7 @@ void GenerationOptions::AddTo(CLI::App& command) {
       ->group("Sampling");
   VisitOptions(values_, [&](const std::string& option, auto& value) {
     const std::string twin = IsDepth(option) ? "--" + option.substr(kDepthPrefix.size()) : option;
-    const FieldHelp& help = HelpOf(kHelp, twin);
+    const FieldHelp& help = HelpOf(kGenerationHelp, twin);
     CLI::Option* parsed = command.add_option(option, value);
     parsed->type_name(std::string(help.type));
     if (IsDepth(option)) {

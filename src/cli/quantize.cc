@@ -15,7 +15,7 @@
 namespace csm::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kQuantizeFooter =
     R"(Types, in bits a weight, and what one costs a matrix of normal weights:
   f16, bf16   16
   q8_0        8.5   0.5 % error (GGUF's Q8_0)
@@ -121,7 +121,7 @@ void AddQuantize(CLI::App& app, Action& action) {
   auto options = std::make_shared<QuantizeOptions>();
   CLI::App* command =
       app.add_subcommand("quantize", "Write a checkpoint as one GGUF file with small weights");
-  command->footer(kFooter);
+  command->footer(kQuantizeFooter);
   options->model.AddModelTo(*command);
   AddTypeTo(*command, "--type", options->type, {"f16", "bf16", "q8_0", "q4"},
             "Type of the matrices")

@@ -14,7 +14,7 @@
 namespace csm::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kTrainFooter =
     R"(Writes into the output folder:
   checkpoint-N/   a whole model (with --lora-r: an adapter), and what is needed to go on
                   from step N: --resume, with the options that it was begun with
@@ -121,7 +121,7 @@ int Run(TrainCommand& command) {
 void AddTrain(CLI::App& app, Action& action) {
   auto command = std::make_shared<TrainCommand>();
   CLI::App* sub = app.add_subcommand("train", "Train a checkpoint on conversations");
-  sub->footer(kFooter);
+  sub->footer(kTrainFooter);
   command->model.AddModelTo(*sub);
   sub->add_option("--train-data", command->train_data,
                   "Conversations in Hugging Face's chat form (.json, or .jsonl with\n"

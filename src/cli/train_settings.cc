@@ -14,7 +14,7 @@
 namespace csm::cli {
 namespace {
 
-constexpr std::array kHelp = {
+constexpr std::array kTrainingHelp = {
     FieldHelp{"num_train_epochs", "X", "Times that every conversation is seen", "Length"},
     FieldHelp{"max_steps", "N", "Above 0: steps in all, instead of epochs", "Length"},
     FieldHelp{"per_device_train_batch_size", "N", "Conversations that go through together", "Step"},
@@ -139,7 +139,7 @@ void TrainSettings::AddTo(CLI::App& command) {
                   "that Hugging Face's TrainingArguments have; flags prevail over it")
       ->type_name("FILE");
   train::TrainOptions::visit_fields(flags_, [&](std::string_view name, auto& value) {
-    const FieldHelp& help = HelpOf(kHelp, name);
+    const FieldHelp& help = HelpOf(kTrainingHelp, name);
     CLI::Option* option = nullptr;
     if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, bool>) {
       option = command.add_flag(OptionNames(name), value);

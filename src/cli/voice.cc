@@ -36,7 +36,7 @@ struct CreateOptions {
   bool quiet = false;
 };
 
-struct InfoOptions {
+struct VoiceInfoOptions {
   std::string voice;
   bool json = false;
 };
@@ -155,7 +155,7 @@ void PrintJson(const Voice& voice, const std::string& file) {
   WriteStandardOutput(json.dump(2) + "\n");
 }
 
-int Info(const InfoOptions& options) {
+int ShowInfo(const VoiceInfoOptions& options) {
   const Voice voice = Voice::from_file(options.voice);
   options.json ? PrintJson(voice, options.voice) : PrintText(voice, options.voice);
   return kExitOk;
@@ -184,11 +184,11 @@ void AddVoiceCreate(CLI::App& voice, Action& action) {
 }
 
 void AddVoiceInfo(CLI::App& voice, Action& action) {
-  auto options = std::make_shared<InfoOptions>();
+  auto options = std::make_shared<VoiceInfoOptions>();
   CLI::App* command = voice.add_subcommand("info", "Print a voice's model, turns and size");
   command->add_option("voice", options->voice, "The voice")->type_name("FILE")->required();
   command->add_flag("--json", options->json, "Print JSON");
-  command->callback([options, &action] { action = [options] { return Info(*options); }; });
+  command->callback([options, &action] { action = [options] { return ShowInfo(*options); }; });
 }
 
 }  // namespace

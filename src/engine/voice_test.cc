@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::ThrowsMessage;
 
-CsmForConditionalGeneration LoadModel(const std::string& name,
+CsmForConditionalGeneration LoadTyped(const std::string& name,
                                       std::optional<DType> dtype = std::nullopt) {
   return CsmForConditionalGeneration::from_pretrained(GoldenModel(name),
                                                       {.dtype = dtype, .runtime = Runtime(2)});
@@ -69,7 +69,7 @@ struct Tested {
 
 class VoiceEqualityTest : public ::testing::TestWithParam<Tested> {
  protected:
-  CsmForConditionalGeneration model_ = LoadModel(GetParam().model, GetParam().dtype);
+  CsmForConditionalGeneration model_ = LoadTyped(GetParam().model, GetParam().dtype);
   CsmProcessor processor_ = CsmProcessor::from_pretrained(GoldenModel(GetParam().model));
 
   void ExpectEqual(const Voice& voice, const Conversation& turns,
@@ -136,7 +136,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 class VoiceTest : public ::testing::Test {
  protected:
-  CsmForConditionalGeneration model_ = LoadModel("random-tiny");
+  CsmForConditionalGeneration model_ = LoadTyped("random-tiny");
   CsmProcessor processor_ = CsmProcessor::from_pretrained(GoldenModel("random-tiny"));
   Conversation turns_ = Context("random-tiny");
   Voice voice_ = Voice::create(model_, processor_, turns_);
@@ -168,7 +168,7 @@ TEST_F(VoiceTest, Info) {
   }
   EXPECT_EQ(frames, info.num_frames);
   EXPECT_EQ(
-      Voice::create(LoadModel("random-tiny", DType::kQ8_0), processor_, turns_).info().precision,
+      Voice::create(LoadTyped("random-tiny", DType::kQ8_0), processor_, turns_).info().precision,
       "fast");
 }
 
@@ -248,10 +248,10 @@ TEST_F(VoiceTest, InvalidUtf8IsKeptAsTheTokenizerReadsIt) {
 }
 
 TEST_F(VoiceTest, AnotherModelIsRefusedByName) {
-  EXPECT_THAT(RefusalOf(LoadModel("v4-spelling")),
+  EXPECT_THAT(RefusalOf(LoadTyped("v4-spelling")),
               AllOf(HasSubstr("the voice was made with the model \"random-tiny\" (bf16)"),
                     HasSubstr("this is \"v4-spelling\" (f32)")));
-  EXPECT_THAT(RefusalOf(LoadModel("random-tiny", DType::kQ8_0)),
+  EXPECT_THAT(RefusalOf(LoadTyped("random-tiny", DType::kQ8_0)),
               AllOf(HasSubstr("\"random-tiny\" (bf16)"), HasSubstr("\"random-tiny\" (q8_0")));
 }
 
@@ -289,7 +289,7 @@ TEST_F(VoiceTest, TheSameNameIsNotTheSameModel) {
 TEST_F(VoiceTest, TheSameWeightsInTheSameTypeAreTheSameModel) {
   // bf16 numbers are the same in f32 and back.
   const TemporaryFolder folder;
-  LoadModel("random-tiny", DType::kF32).save_pretrained(folder / "wide");
+  LoadTyped("random-tiny", DType::kF32).save_pretrained(folder / "wide");
   const auto narrowed =
       CsmForConditionalGeneration::from_pretrained(folder / "wide", {.dtype = DType::kBF16});
   EXPECT_EQ(RefusalOf(narrowed), "");

@@ -9,7 +9,7 @@
 namespace csm {
 namespace {
 
-size_t Size(int64_t value) { return static_cast<size_t>(value); }
+using mimi::Size;
 
 mimi::Conv1d::Shape DownsampleShape(const MimiConfig& config) {
   return {.in_channels = Size(config.hidden_size),

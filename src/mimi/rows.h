@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -11,6 +12,9 @@
 #include "base/thread_pool.h"
 
 namespace csm::mimi {
+
+/// A size of the config, which are signed as in its file.
+inline size_t Size(int64_t value) { return static_cast<size_t>(value); }
 
 /// Rows of `channels` floats, contiguous, the oldest first. Keeps its memory when rows are dropped,
 /// so that a stream allocates only while its pieces still grow.

@@ -13,8 +13,6 @@ size_t PieceRows(size_t channels, size_t piece_floats = kPieceFloats) {
   return std::max<size_t>(1, piece_floats / channels);
 }
 
-size_t Size(int64_t value) { return static_cast<size_t>(value); }
-
 // HF numbers the layers of a SEANet end through, activations included: the first convolution, then
 // per ratio the residual blocks, an ELU and a strided convolution in some order, then an ELU and
 // the last convolution.

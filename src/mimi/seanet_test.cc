@@ -9,7 +9,7 @@
 namespace csm::mimi {
 namespace {
 
-MimiConfig SmallConfig() {
+MimiConfig SmallSeanetConfig() {
   MimiConfig config;
   config.hidden_size = 6;
   config.num_filters = 2;
@@ -73,7 +73,7 @@ std::vector<std::vector<float>> Decode(const SeanetDecoder& decoder,
 
 // Pieces of a part of a stream, of one stream, of some streams with and without a rest, and of all.
 TEST(SeanetDecoderTest, PiecesOfAnySizeGiveTheSameBits) {
-  const MimiConfig config = SmallConfig();
+  const MimiConfig config = SmallSeanetConfig();
   const auto weights = RandomDecoder(config);
   const auto channels = static_cast<size_t>(config.hidden_size);
   constexpr size_t kRows = 20, kStreams = 5;

@@ -11,8 +11,6 @@
 namespace csm::mimi {
 namespace {
 
-size_t Size(int64_t value) { return static_cast<size_t>(value); }
-
 const float* OrNull(std::span<const float> bias) { return bias.empty() ? nullptr : bias.data(); }
 
 }  // namespace

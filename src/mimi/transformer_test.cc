@@ -15,7 +15,7 @@ using ::testing::FloatNear;
 using ::testing::Pointwise;
 using Vector = std::vector<double>;
 
-MimiConfig SmallConfig() {
+MimiConfig SmallTransformerConfig() {
   MimiConfig config;
   config.hidden_size = 12;
   config.intermediate_size = 20;
@@ -146,7 +146,7 @@ class NaiveLayer {
 };
 
 TEST(TransformerTest, EqualsPlainLoopsFarBeyondTheWindow) {
-  const MimiConfig config = SmallConfig();
+  const MimiConfig config = SmallTransformerConfig();
   const auto weights = RandomWeights(config);
   checkpoint::WeightLoader loader(weights);
   const Transformer transformer(loader, "t.", config);
@@ -173,7 +173,7 @@ TEST(TransformerTest, EqualsPlainLoopsFarBeyondTheWindow) {
 }
 
 TEST(TransformerTest, PiecesGiveTheBitsOfTheWhole) {
-  const MimiConfig config = SmallConfig();
+  const MimiConfig config = SmallTransformerConfig();
   const auto weights = RandomWeights(config);
   checkpoint::WeightLoader loader(weights);
   const Transformer transformer(loader, "t.", config);
