@@ -112,11 +112,15 @@ class Trainings(unittest.TestCase):
         import numpy as np
 
         frozen = self.train_codec("codec", SlotOfSteps())
-        self.run_on_cpu(codes.make_codes, self.speech, frozen, self.folder / "codes", TINY, Slot(None))
-        for file in self.folder.glob("codes/*.npy"):
+        self.run_on_cpu(codes.make_codes, self.speech, frozen, self.folder / "codes", TINY, 1, Slot(None))
+        self.run_on_cpu(codes.make_codes, self.speech, frozen, self.folder / "by_two", TINY, 2, Slot(None))
+        files = list(self.folder.glob("codes/*.npy"))
+        self.assertTrue(files)
+        for file in files:
             found = np.load(file)
             self.assertEqual(found.shape, (42, 3))
             self.assertGreater(found[:, 0].min(), 0)
+            np.testing.assert_array_equal(np.load(self.folder / "by_two" / file.name), found)
 
     def test_waveform_decoder_goes_on_to_the_bit(self):
         import codes
@@ -124,7 +128,7 @@ class Trainings(unittest.TestCase):
         import train_waveform
 
         frozen = self.train_codec("codec", SlotOfSteps())
-        self.run_on_cpu(codes.make_codes, self.speech, frozen, self.folder / "codes", TINY, Slot(None))
+        self.run_on_cpu(codes.make_codes, self.speech, frozen, self.folder / "codes", TINY, 1, Slot(None))
         train_waveform.BEFORE, train_waveform.DISCRIMINATOR_START = 2, 1
         options = {"settings": TINY, "device": torch.device("cpu")}
         for kind in (train_waveform.WaveformTraining, train_waveform.AdversarialTraining):

@@ -125,7 +125,10 @@ class Recipe:
         import codes
 
         frozen = self.need(self.codec_folder / "frozen.pt", "codec")
-        codes.make_codes(self.speech, frozen, self.work / "codes", self.settings, self.device, self.slot)
+        processes = self.args.threads
+        codes.make_codes(
+            self.speech, frozen, self.work / "codes", self.settings, processes, self.device, self.slot
+        )
 
     def waveform(self) -> None:
         import train_waveform
