@@ -1,5 +1,5 @@
 # The shared library of the public API, and `cmake --install`: bin/csm, lib/libcsm.so, csm.hpp, the
-# package for find_package(csm), and the voice that ships.
+# package for find_package(csm), and the model that ships.
 if(CSM_PORTABLE)  # one layout everywhere, not the distribution's
   set(CMAKE_INSTALL_LIBDIR lib)
 endif()

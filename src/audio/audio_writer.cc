@@ -63,6 +63,13 @@ struct AudioWriter::Impl {
   Impl(const std::filesystem::path& path, int sampling_rate, std::optional<SampleType> requested)
       : name(path.string()), format(FormatOf(path)), type(requested.value_or(SampleType::kPcm16)) {
     CheckSupported(requested.has_value());
+    std::error_code error;
+    if (std::filesystem::is_fifo(path, error)) {
+      Fail<ArgumentError>(
+          "cannot write {}: it is a pipe, and audio files are not written from front to back; give "
+          "the name of a file, or stream wav to standard output",
+          name);
+    }
     info.samplerate = sampling_rate;
     info.channels = 1;
     info.format =

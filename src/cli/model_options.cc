@@ -11,7 +11,7 @@
 namespace csm::cli {
 namespace {
 
-/// Where the voice that ships is, seen from bin/csm: installed under the same prefix, or in the
+/// Where the model that ships is, seen from bin/csm: installed under the same prefix, or in the
 /// source tree that holds build/PRESET/bin/csm.
 constexpr const char* kShippedVoices[] = {"../share/csm/models/csm-tiny",
                                           "../../../models/csm-tiny"};
@@ -51,13 +51,13 @@ DType ParseDType(const std::string& name) {
 CLI::Option* ModelOptions::AddModelTo(CLI::App& command) {
   // A script's empty variable should not mean another model than was meant.
   const auto is_given = [](const std::string& name) {
-    return name.empty() ? std::string("no name is given; leave it out for the voice that ships")
+    return name.empty() ? std::string("no name is given; leave it out for the model that ships")
                         : "";
   };
   return command
       .add_option("--model", model_,
                   "Checkpoint folder, GGUF file, or the name of a model in the Hugging\nFace cache "
-                  "(default: the environment's CSM_MODEL, else the voice that ships)")
+                  "(default: the environment's CSM_MODEL, else the model that ships)")
       ->check(is_given, "", "")
       ->type_name("DIR");
 }

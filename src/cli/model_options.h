@@ -30,7 +30,7 @@ class ModelOptions {
   void AddDeviceTo(CLI::App& command);         ///< --device
 
   bool IsGiven() const { return !model_.empty(); }  ///< by --model
-  /// --model, else the environment's CSM_MODEL, else the voice that ships. Throws FileError that
+  /// --model, else the environment's CSM_MODEL, else the model that ships. Throws FileError that
   /// says where was looked.
   std::filesystem::path Dir() const;
   /// What of the model and the adapter is read, none of which may be an output too.

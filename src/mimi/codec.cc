@@ -1,6 +1,7 @@
 #include "mimi/codec.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/error.h"
@@ -114,6 +115,10 @@ void StreamDecoder::Step(Streams<DecoderState> streams, const int32_t* codes, si
   const auto seanet = PartsOf(
       streams, [](DecoderState & s) -> auto& { return s.seanet; });
   model_.decoder.Step(seanet, hidden, num_rows, samples, seanet_, pool);
+  const std::span<const float> all(samples, all_frames * Size(model_.config.frame_size()));
+  if (!std::ranges::all_of(all, [](float x) { return std::isfinite(x); })) {
+    Fail<Error>("the codec computed audio that is not finite; its weights are not sound");
+  }
 }
 
 }  // namespace mimi

@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "text/conversation.h"
-#include "torch/dataset_files.h"
 #include "torch/samples.h"
 
 namespace csm::train {
@@ -75,11 +74,10 @@ class Encoder {
 
 }  // namespace
 
-Dataset LoadDataset(const std::filesystem::path& file, const CsmProcessor& processor,
-                    const MimiModel& codec, const CsmConfig& config, TrainOn train_on,
-                    const CodeCache& cache, int num_threads, size_t num_first,
+Dataset LoadDataset(std::span<const PlacedConversation> conversations,
+                    const CsmProcessor& processor, const MimiModel& codec, const CsmConfig& config,
+                    TrainOn train_on, const CodeCache& cache, int num_threads, size_t num_first,
                     const DatasetCallbacks& callbacks) {
-  const std::vector<PlacedConversation> conversations = ReadDatasetFiles(file, callbacks.on_note);
   Encoder(cache, AudioFiles(conversations), callbacks).Run(num_threads);
   const auto skip = [&](const std::string& place, const Error& error) {
     if (callbacks.on_note) callbacks.on_note(fmt::format("{} left out: {}", place, error.what()));
@@ -100,10 +98,6 @@ Dataset LoadDataset(const std::filesystem::path& file, const CsmProcessor& proce
     } catch (const ArgumentError& error) {
       skip(place, error);
     }
-  }
-  if (dataset.samples.empty()) {
-    Fail<ArgumentError>("{} holds no conversation to learn from, of {}", file.string(),
-                        conversations.size());
   }
   return dataset;
 }

@@ -3,14 +3,15 @@
 #define CSM_TORCH_DATASET_H_
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "csm/csm.hpp"
 #include "torch/batch.h"
 #include "torch/code_cache.h"
+#include "torch/dataset_files.h"
 #include "torch/evaluate.h"
 
 namespace csm::train {
@@ -30,13 +31,12 @@ struct Dataset {
   std::vector<Conversation> first;  ///< the conversations of the first samples, audio as codes
 };
 
-/// Reads conversations (dataset_files.h) and encodes their audio, `num_threads` files at a time.
-/// What cannot be learnt from (no audio, a file that cannot be read, more positions than the model
-/// has) is left out. `num_first`: how many conversations are kept. Throws FormatError for a file
-/// that is no conversation, ArgumentError if nothing is left, Cancelled.
-Dataset LoadDataset(const std::filesystem::path& file, const CsmProcessor& processor,
-                    const MimiModel& codec, const CsmConfig& config, TrainOn train_on,
-                    const CodeCache& cache, int num_threads, size_t num_first,
+/// Encodes the audio of conversations, `num_threads` files at a time. What cannot be learnt from
+/// (no audio, a file that cannot be read, more positions than the model has) is left out, which may
+/// be all. `num_first`: how many conversations are kept. Throws Cancelled.
+Dataset LoadDataset(std::span<const PlacedConversation> conversations,
+                    const CsmProcessor& processor, const MimiModel& codec, const CsmConfig& config,
+                    TrainOn train_on, const CodeCache& cache, int num_threads, size_t num_first,
                     const DatasetCallbacks& callbacks);
 
 }  // namespace csm::train

@@ -148,22 +148,25 @@ class Run {
     const DatasetCallbacks watch{callbacks_.on_encode, callbacks_.on_note, callbacks_.is_cancelled};
     const CodeCache cache(request_.cache.empty() ? request_.output / "codes" : request_.cache,
                           model_->origin(), processor, codec);
-    // Said before hours of work.
-    for (const auto& data : {request_.train_data, request_.eval_data}) {
-      std::error_code error;
-      if (!data.empty() && !std::filesystem::exists(data, error)) {
-        Fail<FileError>("cannot open {}: no such file or folder", data.string());
-      }
-    }
-    const auto load = [&](const std::filesystem::path& data) {
-      return LoadDataset(data, processor, codec, model_->config(), ParseTrainOn(options_.train_on),
-                         cache, num_threads_, static_cast<size_t>(options_.num_samples), watch);
+    // Both are read before hours of encoding.
+    const auto train_files = ReadDatasetFiles(request_.train_data, callbacks_.on_note);
+    const auto eval_files = request_.eval_data.empty()
+                                ? std::vector<PlacedConversation>()
+                                : ReadDatasetFiles(request_.eval_data, callbacks_.on_note);
+    const auto load = [&](std::span<const PlacedConversation> conversations,
+                          const std::filesystem::path& file) {
+      Dataset dataset = LoadDataset(conversations, processor, codec, model_->config(),
+                                    ParseTrainOn(options_.train_on), cache, num_threads_,
+                                    static_cast<size_t>(options_.num_samples), watch);
+      if (!dataset.samples.empty()) return dataset;
+      Fail<ArgumentError>("{} holds no conversation to learn from, of {}", file.string(),
+                          conversations.size());
     };
-    Dataset data = load(request_.train_data);
+    Dataset data = load(train_files, request_.train_data);
     sampler_.emplace(std::move(data.samples), model_->config(), options_, processes_.rank(),
                      processes_.size());
     if (!request_.eval_data.empty()) {
-      Dataset eval_data = load(request_.eval_data);
+      Dataset eval_data = load(eval_files, request_.eval_data);
       eval_samples_ = std::move(eval_data.samples);
       data.first = std::move(eval_data.first);
     }

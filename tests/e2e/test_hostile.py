@@ -242,6 +242,12 @@ class Checkpoints(CsmTest):
                 tensors.body[begin:end] = b"\xff" * (end - begin)
                 tensors.save(self.model / "model.safetensors")
                 self.fails("encode", "--model", self.model, wav, "--codes", self.out / "c.json")
+        tensors = Safetensors(TINY / "model.safetensors")
+        begin, end = tensors.header["codec_model.decoder.layers.0.conv.weight"]["data_offsets"]
+        tensors.body[begin:end] = b"\xff" * (end - begin)
+        tensors.save(self.model / "model.safetensors")
+        said = self.fails("generate", "--model", self.model, *TEXT, "--output", self.out / "a.wav")
+        self.assertIn("the codec computed audio that is not finite", said)
 
     def test_logits_that_are_not_numbers(self):
         tensors = Safetensors(TINY / "model.safetensors")
@@ -326,6 +332,12 @@ class Targets(CsmTest):
             with self.subTest(str(target)):
                 self.fails("generate", "--model", TINY, *TEXT, "--output", target)
         self.fails("generate", "--model", TINY, *TEXT, "--codes", self.out / "missing" / "c.json")
+
+    def test_a_pipe_is_no_audio_file(self):
+        pipe = self.out / "pipe.wav"
+        os.mkfifo(pipe)
+        said = self.fails("generate", "--model", TINY, *TEXT, "--output", pipe)
+        self.assertIn("pipe.wav: it is a pipe", said)
 
     def test_unknown_formats(self):
         for name in ("a", "a.xyz", "a.wave", ".wav"):

@@ -1,4 +1,4 @@
-"""What the voice that ships says, as a speech recogniser hears it (Debian's pocketsphinx).
+"""What the model that ships says, as a speech recogniser hears it (Debian's pocketsphinx).
 
 It is told all the sentences and says which of them it heard: pairs differ in one word, so chance is one in twenty and
 a voice that mumbles half of its words gets half of them.

@@ -317,9 +317,12 @@ class Train(CsmTest):
         _, err = self.csm("train", *arguments, folder, "--output", self.out / "both")
         self.assertIn("'mood' not used", err)
         self.assertIn("both metadata.jsonl, which is read", err)
-        _, err = self.csm("train", *arguments, folder, "--eval-data", "no.csv", "--output", self.out / "m", status=1)
-        self.assertIn("no.csv", err)
-        self.assertFalse((self.out / "m" / "codes").exists())
+        (folder / "bad.jsonl").write_text("{\n")
+        for name in ("no.csv", "bad.jsonl"):  # said before anything is encoded
+            evaluation = ["--eval-data", folder / name, "--output", self.out / "m"]
+            _, err = self.csm("train", *arguments, folder, *evaluation, status=1)
+            self.assertIn(name, err)
+            self.assertFalse((self.out / "m" / "codes").exists())
 
     def test_codes_are_kept(self):
         self.csm(*self.arguments("one", "--max-steps", "1", "--cache", self.out / "codes"))
