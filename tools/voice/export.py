@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import AutoProcessor, CsmForConditionalGeneration
+from transformers import AutoProcessor, CsmForConditionalGeneration, MimiModel
 
-import codec
 import csm_files
+import speech
 from csm_tools import reference
 from csm_tools.recipes import RecipeError, write_json
 from progress import say
@@ -17,9 +18,25 @@ from settings import Settings
 MAX_BYTES = 30_000_000
 GREEDY = [("The past is just a story we tell ourselves.", 0), ("Is the train at half past nine?", 1)]
 MAX_GREEDY_FRAMES = 60
+RECORDINGS_TO_CENTRE = 40
 
 
-def export(language_model: Path, codec_file: Path, output: Path, settings: Settings) -> None:
+@torch.no_grad()
+def centre(model: MimiModel, shard: speech.Shard, codes: np.ndarray) -> None:
+    """Takes the constant offset out of the decoder's sound, which nothing in its training looks at."""
+    total, count = 0.0, 0
+    for recording in shard.recordings()[:RECORDINGS_TO_CENTRE]:
+        own = codes[recording.first_frame : recording.first_frame + recording.num_frames]
+        samples = model.decode(torch.from_numpy(own.T.astype(np.int64))[None]).audio_values
+        total += float(samples.sum())
+        count += samples.numel()
+    say(f"export: a constant offset of {total / count:.4f} is taken out")
+    [*_, (name, bias)] = model.decoder.named_parameters()
+    assert name.endswith("conv.bias") and bias.numel() == 1, name  # of the last convolution
+    bias -= total / count
+
+
+def export(language_model: Path, codec_model: MimiModel, output: Path, settings: Settings) -> None:
     model = CsmForConditionalGeneration(csm_files.make_csm_config(settings))
     weights = {}
     for file in sorted(language_model.glob("*.safetensors")):
@@ -34,7 +51,7 @@ def export(language_model: Path, codec_file: Path, output: Path, settings: Setti
     if missing or result.unexpected_keys:
         odd = [*missing, *result.unexpected_keys][0]
         raise RecipeError(f"{language_model} does not fit these settings: {odd}")
-    model.codec_model.load_state_dict(codec.load_codec(codec_file, settings).state_dict())
+    model.codec_model.load_state_dict(codec_model.state_dict())
     model.tie_weights()
     model = model.to(torch.float16).eval()
     model.save_pretrained(output)

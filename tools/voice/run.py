@@ -159,10 +159,15 @@ class Recipe:
         return LanguageModel(self.args.csm, self.args.threads, self.work, self.settings, **beginning)
 
     def export(self) -> None:
-        from export import export
+        import codec
+        import numpy as np
+        import speech
+        from export import centre, export
 
         self.need(self.work / "lm", "language-model")
-        decoder = self.need(self.codec_folder / "adversarial.pt", "adversarial")
+        decoder = codec.load_codec(self.need(self.codec_folder / "adversarial.pt", "adversarial"), self.settings)
+        [shard, *_] = speech.shards(self.speech, "dev")
+        centre(decoder, shard, np.load(self.work / "codes" / f"{shard.name}.npy"))
         export(self._language_model().result, decoder, self.model, self.settings)
 
     @property
