@@ -217,6 +217,13 @@ class Checkpoints(CsmTest):
         self.assertIn(name, sentence)
         self.assertIn("backbone_model.surprise", sentence)
 
+    def spoil(self, name):
+        """Makes one tensor NaN."""
+        tensors = Safetensors(TINY / "model.safetensors")
+        begin, end = tensors.header[name]["data_offsets"]
+        tensors.body[begin:end] = b"\xff" * (end - begin)
+        tensors.save(self.model / "model.safetensors")
+
     def test_weights_that_are_not_numbers(self):
         tensors = Safetensors(TINY / "model.safetensors")
         tensors.body = bytearray(b"\xff" * len(tensors.body))  # NaN in bf16 and f32
@@ -237,23 +244,14 @@ class Checkpoints(CsmTest):
             "codec_model.quantizer.acoustic_residual_vector_quantizer.layers.0.codebook.embed_sum",
         ):
             with self.subTest(name):
-                tensors = Safetensors(TINY / "model.safetensors")
-                begin, end = tensors.header[name]["data_offsets"]
-                tensors.body[begin:end] = b"\xff" * (end - begin)
-                tensors.save(self.model / "model.safetensors")
+                self.spoil(name)
                 self.fails("encode", "--model", self.model, wav, "--codes", self.out / "c.json")
-        tensors = Safetensors(TINY / "model.safetensors")
-        begin, end = tensors.header["codec_model.decoder.layers.0.conv.weight"]["data_offsets"]
-        tensors.body[begin:end] = b"\xff" * (end - begin)
-        tensors.save(self.model / "model.safetensors")
+        self.spoil("codec_model.decoder.layers.0.conv.weight")
         said = self.fails("generate", "--model", self.model, *TEXT, "--output", self.out / "a.wav")
         self.assertIn("the codec computed audio that is not finite", said)
 
     def test_logits_that_are_not_numbers(self):
-        tensors = Safetensors(TINY / "model.safetensors")
-        begin, end = tensors.header["lm_head.weight"]["data_offsets"]
-        tensors.body[begin:end] = b"\xff" * (end - begin)
-        tensors.save(self.model / "model.safetensors")
+        self.spoil("lm_head.weight")
         conversation = self.out / "conversation.json"
         conversation.write_text('[{"role": "0", "content": [{"type": "text", "text": "a"}]}]')
         self.fails("forward", "--model", self.model, "--conversation", conversation, "--json")
